@@ -1,0 +1,1 @@
+//! Moves one image from a source to a destination.

@@ -1,0 +1,1 @@
+//! Speaks the OCI distribution protocol to one registry with one login.

@@ -1,0 +1,1 @@
+//! The database: schema, migrations, every SQL statement; two doors, Store and feed.

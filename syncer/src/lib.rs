@@ -1,0 +1,1 @@
+//! Performs pushes and records their status.

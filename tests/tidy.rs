@@ -1,0 +1,1 @@
+//! Holds the code to the floors that ARCHITECTURE.md draws.

@@ -1,0 +1,1 @@
+//! Admits pods: rewrites images, forces imagePullPolicy: Always.
