@@ -1,1 +1,15 @@
-//! The words of the business and its rules; no I/O.
+//! The words of the business and its rules. Everything above speaks in these types;
+//! nothing here does I/O, reads a clock or knows a wire format. Time is an argument.
+
+pub mod access;
+pub mod algorithm;
+pub mod credentials;
+pub mod fact;
+pub mod labels;
+pub mod push;
+pub mod reference;
+pub mod registry;
+pub mod version;
+
+/// A moment, with at least millisecond precision.
+pub use jiff::Timestamp;

@@ -1,0 +1,360 @@
+//! A push: the intent that an image lies at one destination reference, and the record of how that went.
+//! What follows an outcome is decided here, purely; the syncer acts on it and the store records it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How far a push has come; the documented vocabulary of builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PushStatus {
+    /// Waits for a worker, or for its next try.
+    Pending,
+    /// A worker holds its lease.
+    InProgress,
+    /// The image was read back with the registry's READ credentials.
+    Succeeded,
+    /// Over until somebody asks again.
+    Failed,
+}
+
+/// Every way in which a push fails or waits; scripts and alerts rely on the codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The source registry does not hold the image.
+    SourceMissing,
+    /// The source registry cannot be reached or answers with errors of its own.
+    SourceUnreachable,
+    /// The source registry refuses our login or its rights.
+    SourceDenied,
+    /// Bytes from the source do not match their digest.
+    SourceCorrupt,
+    /// The destination cannot be reached or answers with errors of its own.
+    DestinationUnreachable,
+    /// The destination does not accept the username and password.
+    CredentialsRefused,
+    /// The destination knows the login, which may not push there.
+    Denied,
+    /// Pushed, but the READ credentials cannot pull it.
+    NotPullable,
+    /// The tag is immutable and names another digest.
+    Conflict,
+    /// The destination withholds the image until its scan is over.
+    ScanBlocked,
+    /// The destination asks for fewer requests.
+    RateLimited,
+    /// The destination has no room.
+    StorageFull,
+    /// A registry's TLS certificate is not trusted.
+    Certificate,
+    /// The token service of a registry fails.
+    TokenService,
+    /// A media type or an answer that is outside the specification.
+    Unsupported,
+    /// A manifest or a blob is over a limit.
+    TooLarge,
+    /// The registry was deleted or moved to another host since the push was asked for.
+    RegistryChanged,
+    /// A defect of ours, or of our disk.
+    Internal,
+}
+
+macro_rules! words {
+    ($name:ident { $($variant:ident => $word:literal),+ $(,)? }) => {
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The public word.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or(UnknownWord)
+            }
+        }
+    };
+}
+
+/// A kept word that this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the word is not of this version's vocabulary")]
+pub struct UnknownWord;
+
+words!(PushStatus {
+    Pending => "pending",
+    InProgress => "in-progress",
+    Succeeded => "succeeded",
+    Failed => "failed",
+});
+words!(Reason {
+    SourceMissing => "source_missing",
+    SourceUnreachable => "source_unreachable",
+    SourceDenied => "source_denied",
+    SourceCorrupt => "source_corrupt",
+    DestinationUnreachable => "destination_unreachable",
+    CredentialsRefused => "credentials_refused",
+    Denied => "denied",
+    NotPullable => "not_pullable",
+    Conflict => "conflict",
+    ScanBlocked => "scan_blocked",
+    RateLimited => "rate_limited",
+    StorageFull => "storage_full",
+    Certificate => "certificate",
+    TokenService => "token_service",
+    Unsupported => "unsupported",
+    TooLarge => "too_large",
+    RegistryChanged => "registry_changed",
+    Internal => "internal",
+});
+
+impl Reason {
+    /// Whether another try may end otherwise without anybody's doing.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::SourceUnreachable
+            | Self::DestinationUnreachable
+            | Self::ScanBlocked
+            | Self::RateLimited
+            | Self::StorageFull
+            | Self::TokenService
+            | Self::Internal => true,
+            Self::SourceMissing
+            | Self::SourceDenied
+            | Self::SourceCorrupt
+            | Self::CredentialsRefused
+            | Self::Denied
+            | Self::NotPullable
+            | Self::Conflict
+            | Self::Certificate
+            | Self::Unsupported
+            | Self::TooLarge
+            | Self::RegistryChanged => false,
+        }
+    }
+}
+
+/// Bytes of blobs and manifests that a try dealt with, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Sent to the destination.
+    pub uploaded: u64,
+    /// Mounted from another repository of the destination.
+    pub mounted: u64,
+    /// Already there.
+    pub present: u64,
+}
+
+impl Moved {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.uploaded + self.mounted + self.present
+    }
+}
+
+/// Why a try ended without success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The typed code.
+    pub reason: Reason,
+    /// What came back and what to do about it, for an administrator; never a credential.
+    pub message: String,
+    /// How long the registry asked us to stay away.
+    pub retry_after: Option<Duration>,
+    /// No connection could be made to the destination: it is known to be down.
+    pub registry_down: bool,
+}
+
+impl Failure {
+    /// A failure without a hint about the next try.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None, registry_down: false }
+    }
+}
+
+/// The tries of one generation so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// Tries that count, the one that just ended included unless the registry was down.
+    pub counted: u32,
+    /// When the first try began, moved on by the time spent waiting for a registry that was down.
+    pub first_at: Timestamp,
+    /// Since when the registry has been known to be down.
+    pub down_since: Option<Timestamp>,
+}
+
+/// When to stop trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// `--max-tries`.
+    pub max_tries: u32,
+    /// `--give-up-after`, from the first try.
+    pub give_up_after: Duration,
+}
+
+/// How long a push waits for a registry that is known to be down.
+pub const DOWN_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A dead registry is looked for more often, since one refused connection costs nothing.
+const LONGEST_WAIT_FOR_DOWN: Duration = Duration::from_secs(15);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// What follows a failed try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The push is due again at this moment.
+    Again {
+        /// The moment.
+        due_at: Timestamp,
+        /// The tries to record.
+        tries: Tries,
+    },
+    /// The push has failed for good.
+    Over,
+}
+
+/// Decides what follows a try that failed at `now`. `jitter` is a random number in 0..1; it spreads the
+/// next tries of many pushes over the second half of their wait.
+pub fn after_failure(
+    before: Tries,
+    failure: &Failure,
+    policy: RetryPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Next {
+    if !failure.reason.is_transient() {
+        return Next::Over;
+    }
+    if failure.registry_down {
+        let since = before.down_since.unwrap_or(now);
+        let misses = now.duration_since(since).as_secs().clamp(1, 60);
+        let wait = jittered(FIRST_WAIT * misses as u32, LONGEST_WAIT_FOR_DOWN, jitter);
+        let due_at = later(now, wait);
+        return if due_at >= later(since, DOWN_LIMIT) {
+            Next::Over
+        } else {
+            Next::Again { due_at, tries: Tries { down_since: Some(since), ..before } }
+        };
+    }
+    let waited = before.down_since.map_or(Duration::ZERO, |since| between(since, now));
+    let tries = Tries {
+        counted: before.counted.saturating_add(1),
+        first_at: later(before.first_at, waited),
+        down_since: None,
+    };
+    let doubled = FIRST_WAIT * 2u32.saturating_pow(tries.counted.saturating_sub(1).min(16));
+    let wait = jittered(doubled, LONGEST_WAIT, jitter)
+        .max(failure.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
+    let due_at = later(now, wait);
+    if tries.counted >= policy.max_tries || due_at > later(tries.first_at, policy.give_up_after) {
+        Next::Over
+    } else {
+        Next::Again { due_at, tries }
+    }
+}
+
+fn jittered(wait: Duration, longest: Duration, jitter: f64) -> Duration {
+    wait.min(longest).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+fn later(moment: Timestamp, by: Duration) -> Timestamp {
+    moment.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetryPolicy = RetryPolicy { max_tries: 3, give_up_after: Duration::from_secs(900) };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
+    }
+
+    fn fresh() -> Tries {
+        Tries { counted: 0, first_at: at(0), down_since: None }
+    }
+
+    fn down() -> Failure {
+        Failure { registry_down: true, ..Failure::new(Reason::DestinationUnreachable, "refused") }
+    }
+
+    #[test]
+    fn every_word_is_read_back() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+        }
+        for status in PushStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+    }
+
+    #[test]
+    fn a_final_failure_is_over_at_once() {
+        let failure = Failure::new(Reason::CredentialsRefused, "401");
+        assert_eq!(after_failure(fresh(), &failure, POLICY, at(1), 0.5), Next::Over);
+    }
+
+    #[test]
+    fn waits_double_until_the_tries_are_over() {
+        let failure = Failure::new(Reason::RateLimited, "429");
+        let Next::Again { due_at, tries } = after_failure(fresh(), &failure, POLICY, at(0), 1.0) else {
+            panic!("the first of three tries is not the last")
+        };
+        assert_eq!((due_at, tries.counted), (at(1), 1));
+        let Next::Again { due_at, tries } = after_failure(tries, &failure, POLICY, at(1), 1.0) else {
+            panic!("the second of three tries is not the last")
+        };
+        assert_eq!((due_at, tries.counted), (at(3), 2));
+        assert_eq!(after_failure(tries, &failure, POLICY, at(3), 1.0), Next::Over);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_unless_it_leads_beyond_the_end() {
+        let asked = |seconds| Failure {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..Failure::new(Reason::RateLimited, "429")
+        };
+        let next = after_failure(fresh(), &asked(30), POLICY, at(0), 0.0);
+        assert!(matches!(next, Next::Again { due_at, .. } if due_at == at(30)), "{next:?}");
+        assert_eq!(after_failure(fresh(), &asked(901), POLICY, at(0), 0.0), Next::Over);
+    }
+
+    #[test]
+    fn waiting_for_a_registry_that_is_down_costs_no_try_and_no_time_but_ends_after_a_day() {
+        let mut tries = fresh();
+        let mut now = at(0);
+        let mut looks = 0;
+        while let Next::Again { due_at, tries: next } = after_failure(tries, &down(), POLICY, now, 1.0) {
+            assert_eq!(next.counted, 0);
+            (now, tries, looks) = (due_at, next, looks + 1);
+        }
+        assert!(between(at(0), now) > DOWN_LIMIT - Duration::from_secs(60), "{now}");
+        assert!(looks < 6_000, "{looks}");
+
+        let back = Failure::new(Reason::Internal, "x");
+        let waited = Tries { down_since: Some(at(0)), ..fresh() };
+        let Next::Again { tries, .. } = after_failure(waited, &back, POLICY, at(5_000), 0.0) else {
+            panic!("the wait does not count")
+        };
+        assert_eq!((tries.counted, tries.first_at, tries.down_since), (1, at(5_000), None));
+    }
+}
