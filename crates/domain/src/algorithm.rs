@@ -134,8 +134,10 @@ impl FromStr for RepositoryTemplate {
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
         let rendered = text.replacen("{owner}", "a", 1).replacen("{name}", "a", 1);
+        // In one component two owners' images could meet: `a_b` + `c` and `a` + `b_c`.
+        let apart = !text.split('/').any(|part| part.contains("{owner}") && part.contains("{name}"));
         let complete = text.contains("{owner}") && text.contains("{name}") && text.len() <= 64;
-        if complete && rendered.parse::<Repository>().is_ok() {
+        if complete && apart && rendered.parse::<Repository>().is_ok() {
             Ok(Self(text.to_owned()))
         } else {
             Err(TemplateError)
@@ -165,9 +167,14 @@ mod tests {
         let template: RepositoryTemplate = "algorithms/{owner}/{name}".parse().expect("legal");
         let (owner, name) = ("Ann".parse().expect("legal"), "Echo".parse().expect("legal"));
         assert_eq!(template.render(&owner, &name).map(|r| r.to_string()), Ok("algorithms/ann/echo".into()));
-        for bad in
-            ["{owner}", "algorithms/{name}", "A/{owner}/{name}", "/{owner}/{name}", "{owner}{name}{other}"]
-        {
+        for bad in [
+            "{owner}",
+            "algorithms/{name}",
+            "A/{owner}/{name}",
+            "/{owner}/{name}",
+            "x/{owner}-{name}",
+            "{owner}/{name}/{other}",
+        ] {
             assert!(bad.parse::<RepositoryTemplate>().is_err(), "{bad}");
         }
     }
