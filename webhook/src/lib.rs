@@ -1,1 +1,25 @@
 //! Admits pods: rewrites images, forces imagePullPolicy: Always.
+
+use clap::Parser;
+use runtime::Shutdown;
+use runtime::program::ProcessArgs;
+
+/// The flags of `drayage-webhook`.
+#[derive(Debug, Parser)]
+#[command(name = "drayage-webhook", version = runtime::program::VERSION, about)]
+pub struct Args {
+    #[command(flatten)]
+    process: ProcessArgs,
+}
+
+impl AsRef<ProcessArgs> for Args {
+    fn as_ref(&self) -> &ProcessArgs {
+        &self.process
+    }
+}
+
+/// Runs until the shutdown.
+pub async fn run(_args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    shutdown.begun().await;
+    Ok(())
+}
