@@ -267,6 +267,23 @@ pub fn after_failure(
     }
 }
 
+/// What an administrator reads about a push whose try failed: what came back, and what follows.
+pub fn waiting_message(failure: &Failure, next: &Next, policy: RetryPolicy) -> String {
+    let message = &failure.message;
+    match next {
+        Next::Over if failure.reason.is_transient() => {
+            format!("{message}; given up, push it again once that is mended")
+        }
+        Next::Over => message.clone(),
+        Next::Again { due_at, .. } if failure.registry_down => {
+            format!("{message}; waiting for the registry to come back, next look at {due_at:.0}")
+        }
+        Next::Again { due_at, tries } => {
+            format!("{message}; try {} of {}, next at {due_at:.0}", tries.counted, policy.max_tries)
+        }
+    }
+}
+
 fn jittered(wait: Duration, longest: Duration, jitter: f64) -> Duration {
     wait.min(longest).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }

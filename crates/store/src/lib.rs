@@ -1,1 +1,33 @@
-//! The database: schema, migrations, every SQL statement; two doors, Store and feed.
+//! The database, behind two doors: [`Store`] for api and syncer, [`feed`] (read-only) for the webhook.
+//! Methods say what the business wants; every SQL statement lives under `sqlite/`, where PostgreSQL
+//! will stand beside it. Nothing above sees rusqlite, and no transaction is held across an await.
+
+mod algorithms;
+mod error;
+pub mod feed;
+mod keys;
+mod queue;
+mod registries;
+pub mod seal;
+pub mod secret_file;
+mod sqlite;
+mod statistics;
+mod store;
+mod url;
+mod versions;
+
+pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
+pub use error::{OpenError, StoreError};
+pub use keys::{Key, NewKey};
+pub use queue::{Claim, Failed, Finished, PushRecord, PushRefused, PushRequest};
+pub use registries::{
+    Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,
+    Replaced,
+};
+pub use statistics::{PushStatistics, RegistryStatistics};
+pub use store::Store;
+pub use url::{DatabaseUrl, DatabaseUrlError};
+pub use versions::{
+    Build, BuildStatus, BuiltImage, NewBuild, PageRequest, Publication, PublishError, RecordError, Recorded,
+    Version, VersionFilter,
+};

@@ -1,0 +1,222 @@
+//! The queue of pushes: asked for by the api, claimed under a lease and ended by the syncer.
+//! Every write of a worker names its lease; a lost lease writes nothing.
+
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::credentials::Credentials;
+use domain::push::{Failure, Moved, PushStatus, Reason, RetryPolicy};
+use domain::reference::{Digest, Repository, Tag};
+use domain::registry::{Address, RegistryId};
+use domain::version::VersionHash;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, sqlite};
+
+/// A push to ask for.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// Where to.
+    pub registry: RegistryId,
+    /// What logs in for this one push; else what the registry stores.
+    pub login: Option<Credentials>,
+}
+
+/// Why a push was not asked for; nothing was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushRefused {
+    /// There is no registry with that id.
+    #[error("there is no registry with this id")]
+    RegistryUnknown,
+    /// The registry takes no new pushes.
+    #[error("the registry is cordoned: it takes no new pushes")]
+    RegistryCordoned,
+    /// The address and the repository together are longer than a reference may be.
+    #[error("the registry's address is too long for this algorithm's name")]
+    ReferenceTooLong,
+}
+
+/// The record of the pushes of one version to one registry.
+#[derive(Clone, Debug)]
+pub struct PushRecord {
+    /// Where to.
+    pub registry: RegistryId,
+    /// How far it is.
+    pub status: PushStatus,
+    /// Why it failed or waits.
+    pub reason: Option<Reason>,
+    /// The same in words.
+    pub message: Option<String>,
+    /// Tries of the newest generation.
+    pub attempts: u32,
+    /// Bytes dealt with by the running or last try.
+    pub bytes_done: u64,
+    /// Bytes of the whole image, once known.
+    pub bytes_total: u64,
+    /// The digest to be pushed.
+    pub digest: Digest,
+    /// The full reference in the registry.
+    pub image: String,
+    /// When anything of this last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A push that this worker holds the lease of.
+#[derive(Debug)]
+pub struct Claim {
+    pub(crate) push: i64,
+    pub(crate) generation: i64,
+    pub(crate) lease: i64,
+    pub(crate) image: i64,
+    pub(crate) address: i64,
+    /// Where to.
+    pub registry: RegistryId,
+    /// Where that is.
+    pub destination: Address,
+    /// The repository there, below the address's path; also the one in the source registry.
+    pub repository: Repository,
+    /// The tag to write.
+    pub tag: Tag,
+    /// Where the image was resolved.
+    pub source: Address,
+    /// The image.
+    pub digest: Digest,
+    /// What logs in to push.
+    pub push_login: Option<Credentials>,
+    /// What logs in to read back; `None` is anonymous.
+    pub read_login: Option<Credentials>,
+    /// Which try of this generation it is, from 1.
+    pub attempt: u32,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+}
+
+/// What became of a push that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// The route is recorded.
+    Succeeded,
+    /// The route is recorded, and something newer was asked for meanwhile: the push is due again.
+    Outdated,
+    /// The lease was lost; nothing was written.
+    LeaseLost,
+}
+
+/// What became of a push whose try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// It is due again at this moment.
+    Again(Timestamp),
+    /// It is over.
+    Over,
+    /// Something newer was asked for meanwhile: the push is due again at once.
+    Outdated,
+    /// The lease was lost; nothing was written.
+    LeaseLost,
+}
+
+impl Store {
+    /// Asks for a push of a version's current image. What ran for it is outdated from now on, tries and
+    /// waits begin anew. Without a registry, the one of the version's most recent push is meant;
+    /// `None` when there is none, or no such version.
+    ///
+    /// # Errors
+    /// The refusal or the database's fault.
+    pub async fn request_push(
+        &self,
+        algorithm: Uuid,
+        hash: VersionHash,
+        registry: Option<RegistryId>,
+        login: Option<Credentials>,
+    ) -> Result<Option<Result<(), PushRefused>>, StoreError> {
+        let seal = self.seal_key();
+        self.write(move |tx| sqlite::pushes::request(tx, &seal, algorithm, &hash, registry, login.as_ref()))
+            .await
+    }
+
+    /// The pushes of a version, the most recently asked first; at most one a registry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn push_records(
+        &self,
+        algorithm: Uuid,
+        hash: VersionHash,
+    ) -> Result<Vec<PushRecord>, StoreError> {
+        self.read(move |db| sqlite::pushes::of_version(db, algorithm, &hash)).await
+    }
+
+    /// Claims the due push that has waited longest at the registry with the fewest running ones, or one
+    /// whose lease has run out. `worker` is for people.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_push(&self, worker: &str, lease: Duration) -> Result<Option<Claim>, StoreError> {
+        if !self.read(sqlite::queue::anything_due).await? {
+            return Ok(None);
+        }
+        let (seal, worker) = (self.seal_key(), worker.to_owned());
+        self.write(move |tx| sqlite::queue::claim(tx, &seal, &worker, lease)).await
+    }
+
+    /// When the next push becomes due or the next lease runs out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(sqlite::queue::next_due).await
+    }
+
+    /// Extends a lease and shows the progress; `false` when it is lost and the work must stop.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_lease(
+        &self,
+        claim: &Claim,
+        lease: Duration,
+        bytes_done: u64,
+        bytes_total: u64,
+    ) -> Result<bool, StoreError> {
+        let held = sqlite::queue::Held::of(claim);
+        self.write(move |tx| sqlite::queue::renew(tx, held, lease, bytes_done, bytes_total)).await
+    }
+
+    /// Records that the image was read back, and with it the route; the push's login is wiped.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn finish_push(
+        &self,
+        claim: &Claim,
+        moved: Moved,
+        message: Option<String>,
+    ) -> Result<Finished, StoreError> {
+        let held = sqlite::queue::Held::of(claim);
+        self.write(move |tx| sqlite::queue::finish(tx, held, moved, message.as_deref())).await
+    }
+
+    /// Records a failed try and what follows it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fail_push(
+        &self,
+        claim: &Claim,
+        failure: Failure,
+        policy: RetryPolicy,
+        jitter: f64,
+    ) -> Result<Failed, StoreError> {
+        let held = sqlite::queue::Held::of(claim);
+        self.write(move |tx| sqlite::queue::fail(tx, held, &failure, policy, jitter)).await
+    }
+
+    /// Hands a push back unfinished; it is due at once and the try does not count.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release_push(&self, claim: &Claim) -> Result<(), StoreError> {
+        let held = sqlite::queue::Held::of(claim);
+        self.write(move |tx| sqlite::queue::release(tx, held)).await
+    }
+}

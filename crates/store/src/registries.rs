@@ -1,0 +1,183 @@
+//! Enterprise registries: where they are, what logs in there, and what depends on them.
+
+use domain::Timestamp;
+use domain::credentials::Credentials;
+use domain::registry::{Address, RegistryId};
+
+use crate::{Store, StoreError, sqlite};
+
+/// A registry as it is shown; its login never is.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// Its id.
+    pub id: RegistryId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Where it is.
+    pub address: Address,
+    /// Whether a READ login is stored.
+    pub has_login: bool,
+    /// Since when new pushes are kept away.
+    pub cordoned_at: Option<Timestamp>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A registry to be registered.
+#[derive(Clone, Debug)]
+pub struct NewRegistry {
+    /// Where it is.
+    pub address: Address,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its READ login.
+    pub login: Option<Credentials>,
+}
+
+/// What a replacement does with the stored login.
+#[derive(Clone, Debug)]
+pub enum LoginChange {
+    /// Keeps it; possible only while scheme, host and port stay.
+    Keep,
+    /// Forgets it.
+    Clear,
+    /// Stores another.
+    Set(Credentials),
+}
+
+/// What a registry is replaced with.
+#[derive(Clone, Debug)]
+pub struct RegistryChange {
+    /// Where it is from now on.
+    pub address: Address,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What happens to its login.
+    pub login: LoginChange,
+}
+
+/// What a replacement left.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The registry as it is now.
+    pub registry: Registry,
+    /// Versions whose route is still at an earlier address.
+    pub versions_at_old_address: u64,
+}
+
+/// Why a registry was not replaced; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// There is none with that id.
+    #[error("there is no such registry")]
+    Unknown,
+    /// The stored login would go to another scheme, host or port.
+    #[error("the stored login belongs to another host")]
+    LoginNeeded,
+    /// The database's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What depends on a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dependents {
+    /// Versions that it holds by a successful push.
+    pub versions: u64,
+    /// Pushes to it that wait.
+    pub pushes_pending: u64,
+    /// Pushes to it that run.
+    pub pushes_running: u64,
+}
+
+impl Dependents {
+    /// Whether nothing depends on it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A registry that is no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Removed {
+    /// What depended on it at that moment.
+    pub dependents: Dependents,
+}
+
+/// Why a registry was not removed; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// There is none with that id.
+    #[error("there is no such registry")]
+    Unknown,
+    /// It was to be removed only if nothing depends on it.
+    #[error("the registry is in use")]
+    InUse(Dependents),
+    /// The database's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Registers a registry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn create_registry(&self, new: NewRegistry) -> Result<Registry, StoreError> {
+        let seal = self.seal_key();
+        self.write(move |tx| sqlite::registries::create(tx, &seal, &new)).await
+    }
+
+    /// Every registry, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn registries(&self) -> Result<Vec<Registry>, StoreError> {
+        self.read(sqlite::registries::list).await
+    }
+
+    /// One registry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn registry(&self, id: RegistryId) -> Result<Option<Registry>, StoreError> {
+        self.read(move |db| sqlite::registries::find(db, id)).await
+    }
+
+    /// Replaces a registry. When its scheme, host or port changes, pushes that were asked for at the
+    /// earlier host end `failed` (`registry_changed`).
+    ///
+    /// # Errors
+    /// [`ReplaceError`].
+    pub async fn replace_registry(
+        &self,
+        id: RegistryId,
+        change: RegistryChange,
+    ) -> Result<Replaced, ReplaceError> {
+        let seal = self.seal_key();
+        self.write(move |tx| sqlite::registries::replace(tx, &seal, id, &change)).await
+    }
+
+    /// Keeps new pushes away from a registry, or lets them in again; `None` when there is no such one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cordon_registry(
+        &self,
+        id: RegistryId,
+        cordoned: bool,
+    ) -> Result<Option<Registry>, StoreError> {
+        self.write(move |tx| sqlite::registries::cordon(tx, id, cordoned)).await
+    }
+
+    /// Removes a registry: routes to it end, pushes to it end `failed` (`registry_changed`), running
+    /// ones are fenced off, and every login for it is wiped.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub async fn remove_registry(&self, id: RegistryId, if_unused: bool) -> Result<Removed, RemoveError> {
+        self.write(move |tx| sqlite::registries::remove(tx, id, if_unused)).await
+    }
+}

@@ -1,0 +1,109 @@
+//! Connections: how each is set up, one writer and a few readers, and the threads they block.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use crate::StoreError;
+
+/// How long a statement waits for another process's write lock.
+const BUSY: Duration = Duration::from_secs(10);
+const READERS: usize = 4;
+const STATEMENTS: usize = 128;
+
+/// One writer connection and a pool of readers.
+pub(crate) struct Database {
+    writer: Arc<Mutex<Connection>>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Database {
+    /// Opens the connections of an existing, migrated database.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let readers = (0..READERS).map(|_| read_only(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            writer: Arc::new(Mutex::new(writable(path)?)),
+            readers: Arc::new(Mutex::new(readers)),
+            places: Arc::new(Semaphore::new(READERS)),
+        })
+    }
+
+    /// Runs a read transaction on a free reader.
+    pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let readers = Arc::clone(&self.readers);
+        blocking(move || {
+            let reader = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut reader) = reader else { return Err(StoreError::Stopped.into()) };
+            let result = match reader.transaction() {
+                Ok(transaction) => work(&transaction),
+                Err(error) => Err(StoreError::from(error).into()),
+            };
+            readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            drop(place);
+            result
+        })
+        .await
+    }
+
+    /// Runs an immediate transaction on the writer and commits it when `work` succeeds.
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let writer = Arc::clone(&self.writer);
+        blocking(move || {
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let tx =
+                writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+            let done = work(&tx)?;
+            tx.commit().map_err(StoreError::from)?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+async fn blocking<T, E, F>(work: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Stopped.into()))
+}
+
+/// A connection that writes. The file must exist; `open` makes it.
+pub(super) fn writable(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.busy_timeout(BUSY)?;
+    // FULL keeps an answered request through a power cut; secure_delete overwrites wiped credentials.
+    db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;")?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}
+
+/// A connection that only reads.
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}

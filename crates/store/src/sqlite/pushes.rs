@@ -1,0 +1,153 @@
+//! Statements that ask for pushes and read their records.
+
+use domain::credentials::Credentials;
+use domain::registry::{Address, RegistryId};
+use domain::version::VersionHash;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
+use uuid::Uuid;
+
+use super::{columns, registries};
+use crate::seal::SealKey;
+use crate::{PushRecord, PushRefused, PushRequest, StoreError};
+
+/// A push that succeeded shows the address where that was proven, any other the one it is meant for.
+const SELECT: &str = "SELECT p.*, r.uuid AS registry_uuid, i.digest,
+        coalesce(CASE p.status WHEN 'succeeded' THEN proven.address END, a.address) AS url
+    FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
+         JOIN image i ON i.id = p.image
+         LEFT JOIN route o ON o.image = p.image AND o.registry = p.registry
+         LEFT JOIN registry_address proven ON proven.id = o.address";
+
+/// Asks for a push of a version's current image. Refusals come first: nothing is written then.
+pub(super) fn enqueue(
+    tx: &Transaction<'_>,
+    seal: &SealKey,
+    version: i64,
+    request: &PushRequest,
+) -> Result<Result<(), PushRefused>, StoreError> {
+    let registry = tx
+        .prepare_cached(
+            "SELECT r.id, r.cordoned_at, a.address FROM registry r JOIN registry_address a ON a.id = r.address
+             WHERE r.uuid = ?1 AND r.deleted_at IS NULL",
+        )?
+        .query_one([request.registry.to_string()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, columns::parsed::<Address>(row, "address")?))
+        })
+        .optional()?;
+    let Some((registry, cordoned_at, address)) = registry else {
+        return Ok(Err(PushRefused::RegistryUnknown));
+    };
+    if cordoned_at.is_some() {
+        return Ok(Err(PushRefused::RegistryCordoned));
+    }
+    let (image, repository, hash) = tx
+        .prepare_cached(
+            "SELECT v.image, i.repository, v.hash FROM version v JOIN image i ON i.id = v.image WHERE v.id = ?1",
+        )?
+        .query_one([version], |row| {
+            Ok((row.get::<_, i64>(0)?, columns::parsed(row, "repository")?, columns::parsed::<VersionHash>(row, "hash")?))
+        })?;
+    if address.reference(&repository, hash.tag()).is_err() {
+        return Ok(Err(PushRefused::ReferenceTooLong));
+    }
+    let (push, generation): (i64, i64) = tx
+        .prepare_cached(
+            "INSERT INTO push (registry, repository, tag, version, image, generation, requested_at, status,
+                               due_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 'pending', ?6, ?6)
+             ON CONFLICT (registry, repository, tag) DO UPDATE SET
+                 version = excluded.version, image = excluded.image, generation = generation + 1,
+                 requested_at = excluded.requested_at, updated_at = excluded.updated_at,
+                 -- A running push keeps its worker, which lets go once it sees the new generation.
+                 status = CASE status WHEN 'in-progress' THEN status ELSE 'pending' END,
+                 due_at = CASE status WHEN 'in-progress' THEN NULL ELSE excluded.due_at END,
+                 reason = NULL, message = NULL, attempts = 0, tries = 0, first_try_at = NULL,
+                 down_since = NULL, bytes_done = 0, bytes_total = 0
+             RETURNING id, generation",
+        )?
+        .query_one(
+            (registry, repository.to_string(), hash.as_str(), version, image, columns::now(tx)?),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+    tx.prepare_cached("DELETE FROM push_credentials WHERE push = ?1")?.execute([push])?;
+    if let Some(login) = &request.login {
+        let sealed = seal.seal_login(login, &login_place(push, generation, &address))?;
+        tx.prepare_cached("INSERT INTO push_credentials (push, generation, sealed) VALUES (?1, ?2, ?3)")?
+            .execute((push, generation, sealed))?;
+    }
+    Ok(Ok(()))
+}
+
+/// What the login of one push is bound to.
+pub(super) fn login_place(push: i64, generation: i64, address: &Address) -> String {
+    format!("push_credentials {push} {generation} {}", registries::host(address))
+}
+
+pub(crate) fn request(
+    tx: &Transaction<'_>,
+    seal: &SealKey,
+    algorithm: Uuid,
+    hash: &VersionHash,
+    registry: Option<RegistryId>,
+    login: Option<&Credentials>,
+) -> Result<Option<Result<(), PushRefused>>, StoreError> {
+    let Some(version) = version_row(tx, algorithm, hash)? else { return Ok(None) };
+    let registry = match registry {
+        Some(registry) => Some(registry),
+        None => tx
+            .prepare_cached(
+                "SELECT r.uuid FROM push p JOIN registry r ON r.id = p.registry
+                 WHERE p.version = ?1 AND r.deleted_at IS NULL ORDER BY p.requested_at DESC, p.id DESC LIMIT 1",
+            )?
+            .query_one([version], |row| columns::registry_id(row, "uuid"))
+            .optional()?,
+    };
+    let Some(registry) = registry else { return Ok(None) };
+    enqueue(tx, seal, version, &PushRequest { registry, login: login.cloned() }).map(Some)
+}
+
+pub(crate) fn of_version(
+    db: &Connection,
+    algorithm: Uuid,
+    hash: &VersionHash,
+) -> Result<Vec<PushRecord>, StoreError> {
+    let Some(version) = version_row(db, algorithm, hash)? else { return Ok(Vec::new()) };
+    let mut statement =
+        db.prepare_cached(&format!("{SELECT} WHERE p.version = ?1 ORDER BY p.requested_at DESC, p.id DESC"))?;
+    Ok(statement.query_map([version], from_row)?.collect::<Result<_, _>>()?)
+}
+
+/// The push of a version that was asked for last.
+pub(super) fn latest(db: &Connection, version: i64) -> rusqlite::Result<Option<PushRecord>> {
+    db.prepare_cached(&format!(
+        "{SELECT} WHERE p.version = ?1 ORDER BY p.requested_at DESC, p.id DESC LIMIT 1"
+    ))?
+    .query_one([version], from_row)
+    .optional()
+}
+
+fn version_row(db: &Connection, algorithm: Uuid, hash: &VersionHash) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached(
+        "SELECT v.id FROM version v JOIN algorithm a ON a.id = v.algorithm
+         WHERE a.uuid = ?1 AND a.deleted_at IS NULL AND v.hash = ?2",
+    )?
+    .query_one((algorithm.to_string(), hash.as_str()), |row| row.get(0))
+    .optional()
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<PushRecord> {
+    let address: Address = columns::parsed(row, "url")?;
+    let (repository, tag) = (columns::parsed(row, "repository")?, columns::parsed(row, "tag")?);
+    Ok(PushRecord {
+        registry: columns::registry_id(row, "registry_uuid")?,
+        status: columns::parsed(row, "status")?,
+        reason: columns::parsed_option(row, "reason")?,
+        message: row.get("message")?,
+        attempts: row.get("attempts")?,
+        bytes_done: columns::count(row, "bytes_done")?,
+        bytes_total: columns::count(row, "bytes_total")?,
+        digest: columns::parsed(row, "digest")?,
+        image: address.reference(&repository, &tag).map_err(|error| columns::unreadable("url", &error))?,
+        updated_at: columns::moment(row, "updated_at")?,
+    })
+}
