@@ -1,1 +1,4 @@
-//! End-to-end tests, one file a behaviour.
+//! End-to-end tests, one file a behaviour. Each proves a claim about Drayage from outside, with
+//! real servers; what a unit test can hold is not here.
+
+mod smoke;

@@ -1,0 +1,169 @@
+//! Debian's docker-registry as a process: open or with logins, plain or TLS, its storage in a
+//! folder of its own. It keeps its port over a stop and a start. What lies in it: `contents`.
+
+mod contents;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::certificates::{Authority, Pair};
+use crate::claim::{eventually, program};
+use crate::process::Process;
+
+pub use contents::Manifest;
+
+/// A user of a registry.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user's name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Login {
+    /// A user of this name whose password is found nowhere else.
+    pub fn new(username: &str) -> Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self { username: username.into(), password: format!("password-{}", hex::encode(bytes)) })
+    }
+}
+
+/// A registry that runs, or is stopped and can run again.
+#[derive(Debug)]
+pub struct Registry {
+    process: Option<Process>,
+    /// What earlier processes of this registry have written.
+    former_log: String,
+    folder: TempDir,
+    address: SocketAddr,
+    logins: Vec<Login>,
+    tls: Option<Pair>,
+    client: reqwest::Client,
+}
+
+impl Registry {
+    /// Starts an open one over plain HTTP.
+    pub async fn open() -> Result<Self> {
+        Self::start(Vec::new(), None).await
+    }
+
+    /// Starts one over plain HTTP that admits these users only.
+    pub async fn with_logins(logins: Vec<Login>) -> Result<Self> {
+        Self::start(logins, None).await
+    }
+
+    /// Starts one over TLS with a certificate from `authority`; without users it is open.
+    pub async fn with_tls(authority: &Authority, logins: Vec<Login>) -> Result<Self> {
+        Self::start(logins, Some(authority)).await
+    }
+
+    async fn start(logins: Vec<Login>, authority: Option<&Authority>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let tls = authority.map(|authority| authority.write_pair(folder.path())).transpose()?;
+        let roots = authority.map(|authority| reqwest::Certificate::from_pem(authority.pem().as_bytes()));
+        let roots = roots.transpose()?;
+        let client = reqwest::Client::builder().tls_certs_only(roots).no_proxy().build()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, former_log) = (None, String::new());
+        let mut registry = Self { process, former_log, folder, address, logins, tls, client };
+        registry.write_logins()?;
+        registry.run().await?;
+        Ok(registry)
+    }
+
+    /// Its host and port, as in a reference.
+    pub fn host(&self) -> String {
+        let host = if self.tls.is_some() { "localhost" } else { "127.0.0.1" };
+        format!("{host}:{}", self.address.port())
+    }
+
+    /// How a person names it to Drayage: `http://` in front where it speaks plain HTTP.
+    pub fn url(&self) -> String {
+        if self.tls.is_some() { self.host() } else { format!("http://{}", self.host()) }
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        let log = self.process.as_ref().map(Process::log).unwrap_or_default();
+        format!("{}{log}", self.former_log)
+    }
+
+    /// Its process's id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Stops it; what lies in it stays.
+    pub fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.former_log = format!("{}{}\n", self.former_log, process.log());
+        }
+    }
+
+    /// Runs it again on the same port.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop();
+        eventually("the registry's port", async || self.run().await).await
+    }
+
+    /// Admits these users from now on and no others; only for one that was started with users.
+    pub fn admit(&mut self, logins: Vec<Login>) -> Result<()> {
+        self.logins = logins;
+        self.write_logins()
+    }
+
+    async fn run(&mut self) -> Result<()> {
+        let registry = program("docker-registry", "apt-get install docker-registry")?;
+        let config = self.folder.path().join("config.yml");
+        fs::write(&config, self.config())?;
+        let mut command = Command::new(registry);
+        command.arg("serve").arg(&config);
+        let mut process = Process::start(command)?;
+        let address = process.line("`listening`", |line| {
+            let (_, rest) = line.split_once("listening on ")?;
+            // With TLS a comma follows the address.
+            rest.split(['"', ',']).next()?.parse().ok()
+        });
+        self.address = address.await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn config(&self) -> String {
+        let folder = self.folder.path().display();
+        let tls = self.tls.as_ref().map_or(String::new(), |pair| {
+            let (chain, key) = (pair.chain.display(), pair.key.display());
+            format!("  tls:\n    certificate: {chain}\n    key: {key}\n")
+        });
+        let logins = match self.logins.is_empty() {
+            true => String::new(),
+            false => format!("auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n"),
+        };
+        format!(
+            "version: 0.1\n\
+             log:\n  level: info\n\
+             storage:\n  filesystem:\n    rootdirectory: {folder}/storage\n  delete:\n    enabled: true\n\
+             http:\n  addr: {address}\n  secret: of-one-test\n{tls}{logins}",
+            address = self.address,
+        )
+    }
+
+    fn write_logins(&self) -> Result<()> {
+        // The weakest cost that the registry accepts: it hashes the password at every request.
+        let lines = self.logins.iter().map(|login| {
+            let hash = bcrypt::hash_with_result(&login.password, 4)?;
+            Ok(format!("{}:{}\n", login.username, hash.format_for_version(bcrypt::Version::TwoY)))
+        });
+        let lines: String = lines.collect::<Result<_, bcrypt::BcryptError>>()?;
+        // Renamed into place, so that no request finds the file half written.
+        let (written, path) = (self.folder.path().join("written"), self.folder.path().join("htpasswd"));
+        fs::write(&written, lines)?;
+        fs::rename(written, path).context("replacing the users")
+    }
+}
