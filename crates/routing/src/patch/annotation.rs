@@ -1,0 +1,59 @@
+//! The annotation that reports what a pod asked for before it was routed. `patch` keeps it up; nothing
+//! ever reads it to decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::labels::ROUTED_ANNOTATION;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, RemoveOperation};
+use serde_json::{Map, Value};
+
+use crate::images::{Annotations, Image};
+
+/// The entries that the pod's images justify.
+#[derive(Default)]
+pub(super) struct Entries {
+    set: BTreeMap<String, String>,
+    keep: BTreeSet<String>,
+}
+
+impl Entries {
+    /// Reports what an entry of the pod asked for, since it is rewritten.
+    pub(super) fn set(&mut self, image: &Image<'_>) {
+        self.set.insert(image.title().into_owned(), image.image.to_owned());
+    }
+
+    /// Keeps what is reported of an entry, since it names a known destination.
+    pub(super) fn keep(&mut self, image: &Image<'_>) {
+        self.keep.insert(image.title().into_owned());
+    }
+
+    /// The operation that brings the annotation up to date, if it is not. A value that is no such report
+    /// counts as an empty one, for anybody may have written it.
+    pub(super) fn operation(self, annotations: Option<&Annotations<'_>>) -> Option<PatchOperation> {
+        let before = annotations.and_then(|annotations| annotations.routed.as_deref());
+        if before.is_none() && self.set.is_empty() {
+            return None;
+        }
+        let reported = before.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(text).ok());
+        let mut entries = reported.clone().unwrap_or_default();
+        entries.retain(|title, _| self.keep.contains(title));
+        entries.extend(self.set);
+        if reported.as_ref() == Some(&entries) && !entries.is_empty() {
+            return None;
+        }
+        let path = PointerBuf::from_tokens(["metadata", "annotations", ROUTED_ANNOTATION]);
+        if entries.is_empty() {
+            return Some(PatchOperation::Remove(RemoveOperation { path }));
+        }
+        let value = Value::Object(entries.into_iter().map(|(title, image)| (title, image.into())).collect());
+        let value = Value::String(value.to_string());
+        Some(PatchOperation::Add(if annotations.is_some() {
+            AddOperation { path, value }
+        } else {
+            let path = PointerBuf::from_tokens(["metadata", "annotations"]);
+            let annotations = Map::from_iter([(ROUTED_ANNOTATION.to_owned(), value)]);
+            AddOperation { path, value: Value::Object(annotations) }
+        }))
+    }
+}
