@@ -75,7 +75,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 pub fn make(path: &Path, secret: &str) -> Result<bool, SecretFileError> {
     let failed = |cause| SecretFileError::Make { path: path.into(), cause };
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.new", std::process::id()));
+    draft.push(format!(".{}.new", getrandom::u64().map_err(|_| SecretFileError::Random)?));
     let draft = PathBuf::from(draft);
     let written =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {

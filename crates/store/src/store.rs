@@ -16,8 +16,9 @@ use crate::{OpenError, StoreError, sqlite};
 /// The database of api and syncer. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    // Dropped before the writer, which as the last one to close folds the write-ahead log in.
     watch: Arc<Watch>,
+    database: Arc<Database>,
     seal: Arc<SealKey>,
 }
 

@@ -16,9 +16,9 @@ const STATEMENTS: usize = 128;
 
 /// One writer connection and a pool of readers.
 pub(crate) struct Database {
-    writer: Arc<Mutex<Connection>>,
     readers: Arc<Mutex<Vec<Connection>>>,
     places: Arc<Semaphore>,
+    writer: Arc<Mutex<Connection>>,
 }
 
 impl Database {

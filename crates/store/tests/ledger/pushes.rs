@@ -1,0 +1,131 @@
+//! The queue: one writer a push, leases, generations, fencing, fairness.
+
+use std::time::Duration;
+
+use domain::push::{Failure, Moved, PushStatus, Reason};
+use rusqlite::Connection;
+use store::{Failed, Finished, PushRefused, RecordError};
+use uuid::Uuid;
+
+use crate::{LEASE, POLICY, Yard, build_of, digest, to};
+
+#[tokio::test]
+async fn a_claimed_push_is_nobody_elses_until_its_lease_runs_out() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let other = yard.again().await;
+    let first = yard.store.claim_push("one", Duration::from_millis(1)).await.expect("answers").expect("due");
+    let second = loop {
+        if let Some(claim) = other.claim_push("two", LEASE).await.expect("answers") {
+            break claim;
+        }
+    };
+    assert_eq!(second.attempt, 2);
+    assert!(!yard.store.renew_lease(&first, LEASE, 0, 0).await.expect("answers"), "the lease is lost");
+    let lost = yard.store.finish_push(&first, Moved::default(), None).await.expect("answers");
+    assert_eq!(lost, Finished::LeaseLost);
+    let failure = Failure::new(Reason::Internal, "late");
+    let lost = yard.store.fail_push(&first, failure, POLICY, 0.0).await.expect("answers");
+    assert_eq!(lost, Failed::LeaseLost);
+    let done = other.finish_push(&second, Moved::default(), None).await.expect("answers");
+    assert_eq!(done, Finished::Succeeded);
+    assert!(yard.claim().await.is_none());
+}
+
+#[tokio::test]
+async fn a_push_asked_for_again_while_it_runs_ends_with_what_was_asked_last() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let old = yard.claim().await.expect("due");
+    // The commit was rebuilt to another digest under the same hash.
+    let version = yard.build(&algorithm, 'b', "v1", to(registry)).await;
+    assert!(yard.claim().await.is_none(), "a second writer is never opened");
+    let outdated = yard.store.finish_push(&old, Moved::default(), None).await.expect("answers");
+    assert_eq!(outdated, Finished::Outdated);
+    let new = yard.claim().await.expect("due again");
+    assert_eq!((old.digest.as_str(), new.digest.as_str()), (&*digest('a'), &*digest('b')));
+    yard.store.finish_push(&new, Moved { uploaded: 7, ..Moved::default() }, None).await.expect("answers");
+    let records = yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers");
+    assert_eq!(records.len(), 1, "one record a registry");
+    assert_eq!((records[0].status, records[0].bytes_done), (PushStatus::Succeeded, 7));
+    assert_eq!(records[0].image, "r.example/x/algorithms/ann/echo:v1");
+}
+
+#[tokio::test]
+async fn a_released_push_is_due_at_once() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let claim = yard.claim().await.expect("due");
+    yard.store.release_push(&claim).await.expect("answers");
+    assert!(yard.claim().await.is_some());
+}
+
+#[tokio::test]
+async fn a_registry_with_many_pushes_does_not_keep_the_others_waiting() {
+    let yard = Yard::new().await;
+    let (busy, quiet) =
+        (yard.registry("busy.example", None).await, yard.registry("quiet.example", None).await);
+    let algorithm = yard.algorithm("ann", "echo").await;
+    for digit in '0'..='9' {
+        yard.build(&algorithm, digit, &format!("v{digit}"), to(busy)).await;
+    }
+    yard.build(&algorithm, 'a', "va", to(quiet)).await;
+    assert_eq!(yard.claim().await.expect("due").registry, busy);
+    assert_eq!(yard.claim().await.expect("due").registry, quiet);
+}
+
+#[tokio::test]
+async fn a_failed_push_waits_with_its_reason_and_a_new_request_forgets_it() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let version = yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let claim = yard.claim().await.expect("due");
+    let failure = Failure { registry_down: true, ..Failure::new(Reason::DestinationUnreachable, "refused") };
+    yard.store.fail_push(&claim, failure, POLICY, 1.0).await.expect("answers");
+    let record = &yard.store.push_records(algorithm.uuid, version.hash.clone()).await.expect("answers")[0];
+    assert_eq!((record.status, record.reason), (PushStatus::Pending, Some(Reason::DestinationUnreachable)));
+    assert!(
+        record.message.as_ref().is_some_and(|text| text.contains("refused") && text.contains("next look"))
+    );
+    assert!(yard.store.next_due().await.expect("answers").is_some());
+    yard.store.request_push(algorithm.uuid, version.hash.clone(), None, None).await.expect("answers");
+    let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
+    assert_eq!((record.reason, record.attempts), (None, 0));
+    assert!(yard.claim().await.is_some(), "due at once");
+}
+
+#[tokio::test]
+async fn a_push_to_an_unknown_registry_records_nothing_at_all() {
+    let yard = Yard::new().await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let unknown = domain::registry::RegistryId(Uuid::new_v4());
+    let refused = yard.store.record_build(build_of(&algorithm, 'a', "v1", to(unknown))).await;
+    assert!(matches!(refused, Err(RecordError::Push(PushRefused::RegistryUnknown))));
+    assert!(yard.store.latest_version(algorithm.uuid).await.expect("answers").is_none());
+    let db = Connection::open(yard.folder.path().join("drayage.db")).expect("opens");
+    let images: i64 = db.query_one("SELECT count(*) FROM image", [], |row| row.get(0)).expect("counts");
+    assert_eq!(images, 0);
+}
+
+#[tokio::test]
+async fn the_last_twenty_tries_are_kept() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let version = yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    for _ in 0..25 {
+        let claim = yard.claim().await.expect("due");
+        yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+        yard.store.request_push(algorithm.uuid, version.hash.clone(), None, None).await.expect("answers");
+    }
+    let db = Connection::open(yard.folder.path().join("drayage.db")).expect("opens");
+    let kept: i64 = db.query_one("SELECT count(*) FROM attempt", [], |row| row.get(0)).expect("counts");
+    assert_eq!(kept, 20);
+}

@@ -1,0 +1,97 @@
+//! Registries change and go; what depends on them is told and fenced.
+
+use domain::credentials::Credentials;
+use domain::push::{Moved, PushStatus, Reason};
+use domain::registry::RegistryId;
+use store::{Finished, LoginChange, PushRefused, PushRequest, RegistryChange, RemoveError, ReplaceError};
+use uuid::Uuid;
+
+use crate::{Yard, to};
+
+fn moved_to(address: &str, login: LoginChange) -> RegistryChange {
+    RegistryChange { address: address.parse().expect("legal"), name: None, login }
+}
+
+#[tokio::test]
+async fn a_stored_login_does_not_move_to_another_host() {
+    let yard = Yard::new().await;
+    let login = Credentials::new("reader", "secret");
+    let id = yard.registry("a.example/x", Some(login.clone())).await;
+    let refused = yard.store.replace_registry(id, moved_to("b.example/x", LoginChange::Keep)).await;
+    assert!(matches!(refused, Err(ReplaceError::LoginNeeded)));
+    let registry = yard.store.registry(id).await.expect("answers").expect("there");
+    assert_eq!(registry.address.to_string(), "a.example/x", "nothing changed");
+
+    yard.store.replace_registry(id, moved_to("a.example/y", LoginChange::Keep)).await.expect("the same host");
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(id)).await;
+    assert_eq!(yard.claim().await.expect("due").read_login, Some(login));
+    let cleared = yard.store.replace_registry(id, moved_to("b.example/x", LoginChange::Clear)).await;
+    assert!(!cleared.expect("no login to move").registry.has_login);
+}
+
+#[tokio::test]
+async fn pushes_that_were_asked_for_at_another_host_fail_and_running_ones_are_fenced_off() {
+    let yard = Yard::new().await;
+    let id = yard.registry("a.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let version = yard.build(&algorithm, 'a', "v1", to(id)).await;
+    let running = yard.claim().await.expect("due");
+    let push = PushRequest { registry: id, login: Some(Credentials::new("pusher", "secret")) };
+    yard.build(&algorithm, 'b', "v2", Some(push)).await;
+    yard.store.replace_registry(id, moved_to("http://a.example/x", LoginChange::Keep)).await.expect("moved");
+    let late = yard.store.finish_push(&running, Moved::default(), None).await.expect("answers");
+    assert_eq!(late, Finished::LeaseLost);
+    assert!(yard.claim().await.is_none());
+    let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
+    assert_eq!((record.status, record.reason), (PushStatus::Failed, Some(Reason::RegistryChanged)));
+}
+
+#[tokio::test]
+async fn a_replaced_address_tells_what_is_still_at_the_old_one() {
+    let yard = Yard::new().await;
+    let id = yard.registry("a.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let version = yard.build(&algorithm, 'a', "v1", to(id)).await;
+    let claim = yard.claim().await.expect("due");
+    yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+    let replaced = yard.store.replace_registry(id, moved_to("a.example/y", LoginChange::Keep)).await;
+    assert_eq!(replaced.expect("replaced").versions_at_old_address, 1);
+    let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
+    assert_eq!(record.image, "a.example/x/algorithms/ann/echo:v1", "it lies where it was proven");
+}
+
+#[tokio::test]
+async fn a_registry_in_use_tells_what_depends_on_it() {
+    let yard = Yard::new().await;
+    let id = yard.registry("a.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(id)).await;
+    let claim = yard.claim().await.expect("due");
+    yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+    yard.build(&algorithm, 'b', "v2", to(id)).await;
+    let refused = yard.store.remove_registry(id, true).await;
+    let Err(RemoveError::InUse(dependents)) = refused else { panic!("{refused:?}") };
+    assert_eq!((dependents.versions, dependents.pushes_pending), (1, 1));
+    let removed = yard.store.remove_registry(id, false).await.expect("removed");
+    assert_eq!(removed.dependents, dependents);
+    assert!(yard.store.registry(id).await.expect("answers").is_none());
+    assert!(yard.claim().await.is_none());
+    assert!(matches!(yard.store.remove_registry(id, false).await, Err(RemoveError::Unknown)));
+}
+
+#[tokio::test]
+async fn a_cordoned_registry_takes_no_new_pushes_and_keeps_the_old_ones() {
+    let yard = Yard::new().await;
+    let id = yard.registry("a.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    let version = yard.build(&algorithm, 'a', "v1", to(id)).await;
+    yard.store.cordon_registry(id, true).await.expect("answers").expect("there");
+    let again = yard.store.request_push(algorithm.uuid, version.hash.clone(), Some(id), None).await;
+    assert_eq!(again.expect("answers"), Some(Err(PushRefused::RegistryCordoned)));
+    assert!(yard.claim().await.is_some());
+    yard.store.cordon_registry(id, false).await.expect("answers").expect("there");
+    let again = yard.store.request_push(algorithm.uuid, version.hash, Some(id), None).await;
+    assert_eq!(again.expect("answers"), Some(Ok(())));
+    assert!(yard.store.cordon_registry(RegistryId(Uuid::new_v4()), true).await.expect("answers").is_none());
+}
