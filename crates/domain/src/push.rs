@@ -61,6 +61,15 @@ pub enum Reason {
     Internal,
 }
 
+/// What is known of pulling a pushed image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pullable {
+    /// The registry's READ login pulled it, or nobody's where none is stored.
+    Verified,
+    /// Only the push's own login pulled it: the registry stores no READ login and refuses nobody's.
+    Unverified,
+}
+
 macro_rules! words {
     ($name:ident { $($variant:ident => $word:literal),+ $(,)? }) => {
         impl $name {
@@ -99,6 +108,10 @@ words!(PushStatus {
     InProgress => "in-progress",
     Succeeded => "succeeded",
     Failed => "failed",
+});
+words!(Pullable {
+    Verified => "verified",
+    Unverified => "unverified",
 });
 words!(Reason {
     SourceMissing => "source_missing",

@@ -102,6 +102,13 @@ pub enum OpenError {
     Database(#[from] StoreError),
 }
 
+impl OpenError {
+    /// Whether the administrator has to change something, rather than SQLite or the disk failing.
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, Self::Database(_))
+    }
+}
+
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.into())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::credentials::Credentials;
-use domain::push::{Failure, Moved, PushStatus, Reason, RetryPolicy};
+use domain::push::{Failure, Moved, Pullable, PushStatus, Reason, RetryPolicy};
 use domain::reference::{Digest, Repository, Tag};
 use domain::registry::{Address, RegistryId};
 use domain::version::VersionHash;
@@ -47,6 +47,8 @@ pub struct PushRecord {
     pub reason: Option<Reason>,
     /// The same in words.
     pub message: Option<String>,
+    /// What is known of pulling it, once it succeeded.
+    pub pullable: Option<Pullable>,
     /// Tries of the newest generation.
     pub attempts: u32,
     /// Bytes dealt with by the running or last try.
@@ -190,10 +192,10 @@ impl Store {
         &self,
         claim: &Claim,
         moved: Moved,
-        message: Option<String>,
+        pullable: Pullable,
     ) -> Result<Finished, StoreError> {
         let held = sqlite::queue::Held::of(claim);
-        self.write(move |tx| sqlite::queue::finish(tx, held, moved, message.as_deref())).await
+        self.write(move |tx| sqlite::queue::finish(tx, held, moved, pullable)).await
     }
 
     /// Records a failed try and what follows it.

@@ -61,7 +61,7 @@ pub(super) fn enqueue(
                  -- A running push keeps its worker, which lets go once it sees the new generation.
                  status = CASE status WHEN 'in-progress' THEN status ELSE 'pending' END,
                  due_at = CASE status WHEN 'in-progress' THEN NULL ELSE excluded.due_at END,
-                 reason = NULL, message = NULL, attempts = 0, tries = 0, first_try_at = NULL,
+                 reason = NULL, message = NULL, pullable = NULL, attempts = 0, tries = 0, first_try_at = NULL,
                  down_since = NULL, bytes_done = 0, bytes_total = 0
              RETURNING id, generation",
         )?
@@ -143,6 +143,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PushRecord> {
         status: columns::parsed(row, "status")?,
         reason: columns::parsed_option(row, "reason")?,
         message: row.get("message")?,
+        pullable: columns::parsed_option(row, "pullable")?,
         attempts: row.get("attempts")?,
         bytes_done: columns::count(row, "bytes_done")?,
         bytes_total: columns::count(row, "bytes_total")?,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::push::{self, Failure, Moved, Next, Reason, RetryPolicy, Tries};
+use domain::push::{self, Failure, Moved, Next, Pullable, Reason, RetryPolicy, Tries};
 use domain::registry::Address;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use super::columns::{self, kept};
 use super::{pushes, registries};
-use crate::seal::SealKey;
+use crate::seal::{SealError, SealKey};
 use crate::{Claim, Failed, Finished, StoreError};
 
 /// How many tries of a push are kept for people.
@@ -71,40 +71,68 @@ pub(crate) fn claim(
          WHERE status = 'in-progress' AND leased_until <= ?1",
     )?
     .execute([now])?;
-    let push: Option<i64> = tx
-        .prepare_cached(
-            "SELECT p.id FROM registry r JOIN push p ON p.id = (
-                 SELECT id FROM push WHERE registry = r.id AND status = 'pending' AND due_at <= ?1
-                 ORDER BY due_at LIMIT 1)
-             WHERE r.deleted_at IS NULL
-             ORDER BY (SELECT count(*) FROM push WHERE registry = r.id AND status = 'in-progress'), p.due_at
-             LIMIT 1",
-        )?
-        .query_one([now], |row| row.get(0))
-        .optional()?;
-    let Some(push) = push else { return Ok(None) };
+    while let Some(push) = longest_waiting(tx, now)? {
+        match take(tx, seal, push, worker, lease, now)? {
+            Ok(claim) => return Ok(Some(claim)),
+            // One damaged row must not stop all the others.
+            Err(error) => refuse(tx, push, &error, now)?,
+        }
+    }
+    Ok(None)
+}
+
+fn longest_waiting(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Option<i64>> {
+    tx.prepare_cached(
+        "SELECT p.id FROM registry r JOIN push p ON p.id = (
+             SELECT id FROM push WHERE registry = r.id AND status = 'pending' AND due_at <= ?1
+             ORDER BY due_at LIMIT 1)
+         WHERE r.deleted_at IS NULL
+         ORDER BY (SELECT count(*) FROM push WHERE registry = r.id AND status = 'in-progress'), p.due_at
+         LIMIT 1",
+    )?
+    .query_one([now], |row| row.get(0))
+    .optional()
+}
+
+fn take(
+    tx: &Transaction<'_>,
+    seal: &SealKey,
+    push: i64,
+    worker: &str,
+    lease: Duration,
+    now: i64,
+) -> rusqlite::Result<Result<Claim, SealError>> {
     tx.prepare_cached(
         "UPDATE push SET status = 'in-progress', due_at = NULL, lease = lease + 1, leased_by = ?2,
-             leased_until = ?3, claimed_at = ?4, claimed_generation = generation, attempts = attempts + 1,
+             leased_until = ?3, claimed_at = ?4, attempts = attempts + 1,
              first_try_at = coalesce(first_try_at, ?4), bytes_done = 0, bytes_total = 0, updated_at = ?4
          WHERE id = ?1",
     )?
     .execute((push, worker, until(now, lease), now))?;
-    let claimed = tx
-        .prepare_cached(
-            "SELECT p.*, r.uuid, a.address AS url, r.address AS address_id, i.source, i.digest,
-                    c.sealed AS own_login, s.sealed AS stored_login
-             FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
-                  JOIN image i ON i.id = p.image
-                  LEFT JOIN push_credentials c ON c.push = p.id AND c.generation = p.generation
-                  LEFT JOIN registry_credentials s ON s.registry = r.id
-             WHERE p.id = ?1",
-        )?
-        .query_one([push], |row| claim_from_row(row, seal))?;
-    claimed.map(Some)
+    tx.prepare_cached(
+        "SELECT p.*, r.uuid, a.address AS url, r.address AS address_id, i.source, i.digest,
+                c.sealed AS own_login, s.sealed AS stored_login
+         FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
+              JOIN image i ON i.id = p.image
+              LEFT JOIN push_credentials c ON c.push = p.id AND c.generation = p.generation
+              LEFT JOIN registry_credentials s ON s.registry = r.id
+         WHERE p.id = ?1",
+    )?
+    .query_one([push], |row| claim_from_row(row, seal))
 }
 
-fn claim_from_row(row: &Row<'_>, seal: &SealKey) -> rusqlite::Result<Result<Claim, StoreError>> {
+fn refuse(tx: &Transaction<'_>, push: i64, error: &SealError, now: i64) -> rusqlite::Result<()> {
+    let message = format!("the stored credentials cannot be read ({error}); give them again and push again");
+    tx.execute(
+        "UPDATE push SET status = 'failed', reason = ?2, message = ?3, leased_until = NULL, leased_by = NULL,
+             lease = lease + 1, updated_at = ?4
+         WHERE id = ?1",
+        (push, Reason::Internal.as_str(), message, now),
+    )?;
+    Ok(())
+}
+
+fn claim_from_row(row: &Row<'_>, seal: &SealKey) -> rusqlite::Result<Result<Claim, SealError>> {
     let (push, generation) = (row.get("id")?, row.get("generation")?);
     let registry = columns::registry_id(row, "uuid")?;
     let destination: Address = columns::parsed(row, "url")?;
@@ -116,7 +144,7 @@ fn claim_from_row(row: &Row<'_>, seal: &SealKey) -> rusqlite::Result<Result<Clai
     let stored = open("stored_login", registries::login_place(registry, &destination))?;
     let (own, stored) = match (own, stored) {
         (Ok(own), Ok(stored)) => (own, stored),
-        (Err(error), _) | (_, Err(error)) => return Ok(Err(error.into())),
+        (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
     };
     Ok(Ok(Claim {
         push,
@@ -159,20 +187,20 @@ pub(crate) fn finish(
     tx: &Transaction<'_>,
     held: Held,
     moved: Moved,
-    message: Option<&str>,
+    pullable: Pullable,
 ) -> Result<Finished, StoreError> {
     let Some(state) = State::read(tx, held)? else { return Ok(Finished::LeaseLost) };
     let now = columns::now(tx)?;
-    note_attempt(tx, held, &state, now, Ok((moved, message)))?;
+    note_attempt(tx, held, &state, now, Ok(moved))?;
     let current = state.generation == held.generation;
     if current {
         tx.prepare_cached(
-            "UPDATE push SET status = 'succeeded', reason = NULL, message = ?2, leased_until = NULL,
+            "UPDATE push SET status = 'succeeded', reason = NULL, message = NULL, pullable = ?2, leased_until = NULL,
                  leased_by = NULL, first_try_at = NULL, down_since = NULL, bytes_done = ?3, bytes_total = ?3,
                  updated_at = ?4
              WHERE id = ?1",
         )?
-        .execute((held.push, message, kept(moved.total()), now))?;
+        .execute((held.push, pullable.as_str(), kept(moved.total()), now))?;
         wipe_login(tx, held)?;
     } else {
         due_again(tx, held, now)?;
@@ -289,10 +317,10 @@ fn note_attempt(
     held: Held,
     state: &State,
     now: i64,
-    outcome: Result<(Moved, Option<&str>), (Reason, &str)>,
+    outcome: Result<Moved, (Reason, &str)>,
 ) -> Result<(), StoreError> {
     let (reason, message, moved) = match outcome {
-        Ok((moved, message)) => (None, message, moved),
+        Ok(moved) => (None, None, moved),
         Err((reason, message)) => (Some(reason.as_str()), Some(message), Moved::default()),
     };
     tx.prepare_cached(

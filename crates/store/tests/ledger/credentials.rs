@@ -1,7 +1,7 @@
 //! Logins are unreadable on the disk and gone when they have served.
 
 use domain::credentials::Credentials;
-use domain::push::{Failure, Moved, Reason};
+use domain::push::{Failure, Moved, Pullable, Reason};
 use rusqlite::Connection;
 use store::{Failed, Finished, PushRequest};
 
@@ -28,7 +28,8 @@ async fn a_push_logs_in_with_its_own_login_and_reads_with_the_stored_one() {
     let claim = yard.claim().await.expect("due");
     assert_eq!(claim.push_login, Some(login("pusher")));
     assert_eq!(claim.read_login, Some(login("reader")));
-    let finished = yard.store.finish_push(&claim, Moved::default(), None).await.expect("recorded");
+    let finished =
+        yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("recorded");
     assert_eq!(finished, Finished::Succeeded);
     assert_eq!(sealed_logins(&yard), 0, "gone with the push");
 

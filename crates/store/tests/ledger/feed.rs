@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::fact::{Fact, Revision};
-use domain::push::Moved;
+use domain::push::{Moved, Pullable};
 use store::feed::{Feed, FeedError};
 
 use crate::{Yard, digest, to};
@@ -31,7 +31,7 @@ async fn pages_of_any_size_hold_the_same_facts() {
     for digit in '0'..='5' {
         yard.build(&algorithm, digit, &format!("v{digit}"), to(registry)).await;
         let claim = yard.claim().await.expect("due");
-        yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+        yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
     }
     yard.store.remove_registry(registry, false).await.expect("removed");
     let feed = Feed::open(&yard.url()).await.expect("opens");
@@ -57,7 +57,7 @@ async fn a_success_reaches_a_follower_within_half_a_second() {
     let after = feed.page(Revision(0), 100).await.expect("a page").upto;
     assert!(!feed.changed(Duration::ZERO).await.expect("answers"), "nothing has changed yet");
     let committed = Instant::now();
-    yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+    yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
     assert!(feed.changed(Duration::from_secs(10)).await.expect("answers"));
     assert!(committed.elapsed() < Duration::from_millis(500));
     let page = feed.page(after, 100).await.expect("a page");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::push::{Failure, Moved, PushStatus, Reason};
+use domain::push::{Failure, Moved, Pullable, PushStatus, Reason};
 use rusqlite::Connection;
 use store::{Failed, Finished, PushRefused, RecordError};
 use uuid::Uuid;
@@ -24,12 +24,12 @@ async fn a_claimed_push_is_nobody_elses_until_its_lease_runs_out() {
     };
     assert_eq!(second.attempt, 2);
     assert!(!yard.store.renew_lease(&first, LEASE, 0, 0).await.expect("answers"), "the lease is lost");
-    let lost = yard.store.finish_push(&first, Moved::default(), None).await.expect("answers");
+    let lost = yard.store.finish_push(&first, Moved::default(), Pullable::Verified).await.expect("answers");
     assert_eq!(lost, Finished::LeaseLost);
     let failure = Failure::new(Reason::Internal, "late");
     let lost = yard.store.fail_push(&first, failure, POLICY, 0.0).await.expect("answers");
     assert_eq!(lost, Failed::LeaseLost);
-    let done = other.finish_push(&second, Moved::default(), None).await.expect("answers");
+    let done = other.finish_push(&second, Moved::default(), Pullable::Verified).await.expect("answers");
     assert_eq!(done, Finished::Succeeded);
     assert!(yard.claim().await.is_none());
 }
@@ -44,11 +44,14 @@ async fn a_push_asked_for_again_while_it_runs_ends_with_what_was_asked_last() {
     // The commit was rebuilt to another digest under the same hash.
     let version = yard.build(&algorithm, 'b', "v1", to(registry)).await;
     assert!(yard.claim().await.is_none(), "a second writer is never opened");
-    let outdated = yard.store.finish_push(&old, Moved::default(), None).await.expect("answers");
+    let outdated = yard.store.finish_push(&old, Moved::default(), Pullable::Verified).await.expect("answers");
     assert_eq!(outdated, Finished::Outdated);
     let new = yard.claim().await.expect("due again");
     assert_eq!((old.digest.as_str(), new.digest.as_str()), (&*digest('a'), &*digest('b')));
-    yard.store.finish_push(&new, Moved { uploaded: 7, ..Moved::default() }, None).await.expect("answers");
+    yard.store
+        .finish_push(&new, Moved { uploaded: 7, ..Moved::default() }, Pullable::Verified)
+        .await
+        .expect("answers");
     let records = yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers");
     assert_eq!(records.len(), 1, "one record a registry");
     assert_eq!((records[0].status, records[0].bytes_done), (PushStatus::Succeeded, 7));
@@ -122,7 +125,7 @@ async fn the_last_twenty_tries_are_kept() {
     let version = yard.build(&algorithm, 'a', "v1", to(registry)).await;
     for _ in 0..25 {
         let claim = yard.claim().await.expect("due");
-        yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+        yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
         yard.store.request_push(algorithm.uuid, version.hash.clone(), None, None).await.expect("answers");
     }
     let db = Connection::open(yard.folder.path().join("drayage.db")).expect("opens");

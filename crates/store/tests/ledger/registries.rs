@@ -1,7 +1,7 @@
 //! Registries change and go; what depends on them is told and fenced.
 
 use domain::credentials::Credentials;
-use domain::push::{Moved, PushStatus, Reason};
+use domain::push::{Moved, Pullable, PushStatus, Reason};
 use domain::registry::RegistryId;
 use store::{Finished, LoginChange, PushRefused, PushRequest, RegistryChange, RemoveError, ReplaceError};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ async fn pushes_that_were_asked_for_at_another_host_fail_and_running_ones_are_fe
     let push = PushRequest { registry: id, login: Some(Credentials::new("pusher", "secret")) };
     yard.build(&algorithm, 'b', "v2", Some(push)).await;
     yard.store.replace_registry(id, moved_to("http://a.example/x", LoginChange::Keep)).await.expect("moved");
-    let late = yard.store.finish_push(&running, Moved::default(), None).await.expect("answers");
+    let late = yard.store.finish_push(&running, Moved::default(), Pullable::Verified).await.expect("answers");
     assert_eq!(late, Finished::LeaseLost);
     assert!(yard.claim().await.is_none());
     let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
@@ -54,7 +54,7 @@ async fn a_replaced_address_tells_what_is_still_at_the_old_one() {
     let algorithm = yard.algorithm("ann", "echo").await;
     let version = yard.build(&algorithm, 'a', "v1", to(id)).await;
     let claim = yard.claim().await.expect("due");
-    yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+    yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
     let replaced = yard.store.replace_registry(id, moved_to("a.example/y", LoginChange::Keep)).await;
     assert_eq!(replaced.expect("replaced").versions_at_old_address, 1);
     let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
@@ -68,7 +68,7 @@ async fn a_registry_in_use_tells_what_depends_on_it() {
     let algorithm = yard.algorithm("ann", "echo").await;
     yard.build(&algorithm, 'a', "v1", to(id)).await;
     let claim = yard.claim().await.expect("due");
-    yard.store.finish_push(&claim, Moved::default(), None).await.expect("answers");
+    yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
     yard.build(&algorithm, 'b', "v2", to(id)).await;
     let refused = yard.store.remove_registry(id, true).await;
     let Err(RemoveError::InUse(dependents)) = refused else { panic!("{refused:?}") };
