@@ -1,0 +1,229 @@
+//! Reads blobs: whether they are there, small ones whole, large ones as a stream that goes on where it
+//! broke and that ends with an error unless every byte is the right one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::reference::{Digest, Repository};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::client::{Purpose, Registry, verify};
+use crate::error::{Action, Cause, Error};
+use crate::manifest::{Blob, Hasher};
+use crate::transport::Exchange;
+
+/// How often in a row a broken read is taken up without a byte to show for it.
+const FRUITLESS_LIMIT: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+impl Registry {
+    /// Whether the repository holds the blob.
+    ///
+    /// # Errors
+    /// Any [`Error`] but absence.
+    pub async fn blob_exists(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+        let purpose = Purpose::pull(Action::FindBlob, repository);
+        match self.send(&purpose, self.blob_request(Method::HEAD, repository, digest)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_absence() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A small blob, at most `limit` bytes, compared with its digest.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Cause::TooLarge`] beyond the limit.
+    pub async fn blob_bytes(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        let purpose = Purpose::pull(Action::ReadBlob, repository);
+        let exchange = self.send(&purpose, self.blob_request(Method::GET, repository, digest)).await?;
+        let bytes = exchange.bytes(limit).await.map_err(|cause| self.error(&purpose, cause))?;
+        verify(digest, &bytes).map_err(|cause| self.error(&purpose, cause))?;
+        Ok(bytes)
+    }
+
+    /// Begins to read a blob of any size.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Cause::Mismatch`] when the registry tells another size.
+    pub async fn read_blob(&self, repository: &Repository, blob: &Blob) -> Result<SourceBody, Error> {
+        let mut body = SourceBody {
+            registry: self.clone(),
+            repository: repository.clone(),
+            blob: blob.clone(),
+            open: None,
+            received: 0,
+            skip: 0,
+            hasher: Some(Hasher::like(&blob.digest)),
+            fruitless: 0,
+        };
+        body.open().await?;
+        Ok(body)
+    }
+
+    fn blob_request(
+        &self,
+        method: Method,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> crate::transport::Request {
+        self.request(method, &format!("/v2/{repository}/blobs/{digest}"))
+    }
+}
+
+/// A blob as it comes, in pieces.
+pub struct SourceBody {
+    registry: Registry,
+    repository: Repository,
+    blob: Blob,
+    open: Option<Exchange>,
+    received: u64,
+    /// Bytes to drop because the registry began anew instead of where it was asked to.
+    skip: u64,
+    /// Gone once the whole blob is verified.
+    hasher: Option<Hasher>,
+    fruitless: u32,
+}
+
+impl SourceBody {
+    /// The next piece; `None` after the last. The last piece is handed out only when the whole blob
+    /// is what its digest stands for.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Cause::Mismatch`] when the bytes are others.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.received == self.blob.size {
+                self.verify()?;
+                return Ok(None);
+            }
+            let piece = match &mut self.open {
+                Some(exchange) => exchange.chunk().await,
+                None => {
+                    self.reopen().await?;
+                    continue;
+                }
+            };
+            match piece {
+                Ok(Some(bytes)) => {
+                    if let Some(bytes) = self.take(bytes)? {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Ok(None) => self.broke(Cause::Broken("the answer ends too early".to_owned()))?,
+                Err(cause) => self.broke(cause)?,
+            }
+        }
+    }
+
+    fn take(&mut self, mut bytes: Bytes) -> Result<Option<Bytes>, Error> {
+        let dropped = self.skip.min(bytes.len() as u64);
+        self.skip -= dropped;
+        let bytes = bytes.split_off(dropped as usize);
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.fruitless = 0;
+        self.received += bytes.len() as u64;
+        if self.received > self.blob.size {
+            return Err(self.mismatch(format!("more than {} bytes come", self.blob.size)));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
+        if self.received == self.blob.size {
+            self.verify()?;
+        }
+        Ok(Some(bytes))
+    }
+
+    fn verify(&mut self) -> Result<(), Error> {
+        match self.hasher.take().map(Hasher::finish) {
+            Some(found) if found != self.blob.digest.as_str() => {
+                Err(self.mismatch(format!("they are those of {found}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of a read that broke, to be taken up again, unless that has been in vain.
+    fn broke(&mut self, cause: Cause) -> Result<(), Error> {
+        self.open = None;
+        self.fruitless += 1;
+        match cause {
+            Cause::Broken(_) | Cause::Stalled(_) if self.fruitless <= FRUITLESS_LIMIT => {
+                tracing::debug!(blob = %self.blob.digest, received = self.received, %cause, "read broke, goes on");
+                Ok(())
+            }
+            cause => Err(self.registry.error(&self.purpose(), cause)),
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), Error> {
+        loop {
+            tokio::time::sleep(FIRST_PAUSE * 2u32.pow(self.fruitless.saturating_sub(1))).await;
+            match self.open().await {
+                Err(error) if self.fruitless < FRUITLESS_LIMIT && is_momentary(&error) => self.fruitless += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), Error> {
+        let mut request = self.registry.blob_request(Method::GET, &self.repository, &self.blob.digest);
+        if self.received > 0 {
+            let range = HeaderValue::try_from(format!("bytes={}-", self.received));
+            request.headers.extend(range.ok().map(|range| (RANGE, range)));
+        }
+        let exchange = match self.registry.send(&self.purpose(), request).await {
+            Err(error) if error.answer().is_some_and(|it| it.status == StatusCode::RANGE_NOT_SATISFIABLE) => {
+                return Err(self.mismatch(format!("no more than {} bytes come", self.received)));
+            }
+            other => other?,
+        };
+        let begins = match exchange.status() {
+            StatusCode::PARTIAL_CONTENT => exchange.header(CONTENT_RANGE).and_then(first_byte),
+            _ => Some(0),
+        };
+        let Some(begins) = begins.filter(|begins| *begins <= self.received) else {
+            let problem = "a part of a blob that was not asked for".to_owned();
+            return Err(self.registry.error(&self.purpose(), Cause::Protocol(problem)));
+        };
+        let length: Option<u64> = exchange.header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        if let Some(length) = length
+            && begins.checked_add(length) != Some(self.blob.size)
+        {
+            return Err(self.mismatch(format!("{length} bytes are offered for {}", self.blob.size - begins)));
+        }
+        self.skip = self.received - begins;
+        self.open = Some(exchange);
+        Ok(())
+    }
+
+    fn purpose(&self) -> Purpose<'_> {
+        Purpose::pull(Action::ReadBlob, &self.repository)
+    }
+
+    fn mismatch(&self, what: String) -> Error {
+        self.registry.error(&self.purpose(), Cause::Mismatch { digest: self.blob.digest.clone(), what })
+    }
+}
+
+fn is_momentary(error: &Error) -> bool {
+    match &error.cause {
+        Cause::Connect(_) | Cause::ConnectElsewhere { .. } | Cause::Broken(_) | Cause::Stalled(_) => true,
+        Cause::Status(answer) => answer.status.is_server_error(),
+        _ => false,
+    }
+}
+
+/// The first number of `bytes 5-9/10`.
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
