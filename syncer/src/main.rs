@@ -1,4 +1,4 @@
-//! The process: everything it does is in the library's `run`.
+//! The binary `drayage-syncer`.
 
 use std::process::ExitCode;
 

@@ -1,0 +1,50 @@
+//! Pushed means pullable: reads the manifest back by its digest with the registry's READ login.
+
+use distribution::{Error, ManifestRef, Registry, Side, Transport};
+use domain::push::{Failure, Pullable, Reason};
+use domain::reference::Repository;
+use store::Claim;
+
+/// Proves that the cluster can pull what was pushed.
+pub(crate) async fn prove(
+    transport: &Transport,
+    claim: &Claim,
+    repository: &Repository,
+) -> Result<Pullable, Failure> {
+    let reader = Registry::new(transport, claim.destination.clone(), claim.read_login.clone());
+    let refused = match read_back(&reader, claim, repository).await {
+        Ok(()) => return Ok(Pullable::Verified),
+        Err(error) => error,
+    };
+    let failure = refused.failure(Side::Destination);
+    // Nobody's login is refused where none is stored: the cluster may have one of its own.
+    let own_login = claim.read_login.is_none() && claim.push_login.is_some();
+    if own_login && matches!(failure.reason, Reason::CredentialsRefused | Reason::Denied) {
+        let pusher = Registry::new(transport, claim.destination.clone(), claim.push_login.clone());
+        return match read_back(&pusher, claim, repository).await {
+            Ok(()) => Ok(Pullable::Unverified),
+            Err(error) => Err(not_pullable(error.failure(Side::Destination))),
+        };
+    }
+    Err(not_pullable(failure))
+}
+
+async fn read_back(registry: &Registry, claim: &Claim, repository: &Repository) -> Result<(), Error> {
+    registry.manifest(repository, &ManifestRef::Digest(claim.digest.clone())).await.map(drop)
+}
+
+/// What passes by itself keeps its reason; anything else means that the image is there and not to be had.
+fn not_pullable(failure: Failure) -> Failure {
+    if failure.reason.is_transient() || failure.reason == Reason::Certificate {
+        return failure;
+    }
+    Failure {
+        reason: Reason::NotPullable,
+        message: format!(
+            "pushed, but the registry's READ credentials cannot pull it, so no pod is sent there; mend them \
+             (PUT /v1/registries/ID) and push again: {}",
+            failure.message
+        ),
+        ..failure
+    }
+}
