@@ -1,4 +1,2 @@
 //! End-to-end tests, one file a behaviour. Each proves a claim about Drayage from outside, with
 //! real servers; what a unit test can hold is not here.
-
-mod smoke;

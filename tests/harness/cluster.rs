@@ -38,7 +38,7 @@ impl Cluster {
         let kubectl = find("kubectl", "make test builds it with Go 1.24 or newer")?;
         let folder = tempfile::tempdir()?;
         let (etcd, etcd_url) = start_etcd(&etcd, folder.path()).await?;
-        write_keys(folder.path()).await?;
+        write_keys(folder.path())?;
         let (server, url) = start_server(&server, folder.path(), &etcd_url)?;
         fs::write(folder.path().join("kubeconfig"), kubeconfig(&url))?;
         let mut cluster = Self { server, _etcd: etcd, folder, kubectl };
@@ -47,6 +47,7 @@ impl Cluster {
     }
 
     async fn ready(&mut self) -> Result<()> {
+        self.server.line("it serves", |line| line.contains("Serving securely").then_some(())).await?;
         eventually("the API server", async || {
             self.kubectl(&["get", "--raw", "/readyz"]).await?;
             // Made by the server itself a moment after it is ready; pods need it.
@@ -144,12 +145,13 @@ async fn start_etcd(etcd: &Path, folder: &Path) -> Result<(Process, String)> {
 }
 
 /// The key that signs tokens of service accounts, and the administrator's own token.
-async fn write_keys(folder: &Path) -> Result<()> {
+fn write_keys(folder: &Path) -> Result<()> {
     let key = rcgen::KeyPair::generate()?;
     fs::write(folder.join("accounts.key"), key.serialize_pem())?;
+    fs::write(folder.join("accounts.pub"), key.public_key_pem())?;
     fs::write(folder.join("tokens.csv"), "token,admin,admin,system:masters\n")?;
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
-                  - level: Metadata\n  resources:\n  - group: ''\n    resources: [pods, pods/*]\n\
+                  - level: Metadata\n  resources:\n  - group: ''\n    resources: [pods, pods/*]\n  verbs: [create, update, patch]\n\
                   - level: None\n";
     fs::write(folder.join("audit.yaml"), policy)?;
     Ok(())
@@ -167,7 +169,7 @@ fn start_server(server: &Path, folder: &Path, etcd: &str) -> Result<(Process, St
     flag("bind-address", &"127.0.0.1");
     flag("secure-port", &port);
     flag("service-account-issuer", &"https://kubernetes.default.svc");
-    flag("service-account-key-file", &file("accounts.key"));
+    flag("service-account-key-file", &file("accounts.pub"));
     flag("service-account-signing-key-file", &file("accounts.key"));
     flag("authorization-mode", &"RBAC");
     flag("token-auth-file", &file("tokens.csv"));

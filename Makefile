@@ -1,0 +1,28 @@
+# The commands of README.md and CONTRIBUTING.md.
+
+target := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint bench
+
+# From nothing to a rewritten pod, each step shown. DEMO=once ends by itself.
+demo:
+	@scripts/prepare demo
+	@cargo build --quiet --bins
+	@$(target)/debug/demo
+
+# Everything that is tested; what was skipped for want of a server is named last.
+test:
+	@scripts/prepare test
+	cargo build --workspace --bins
+	@skipped=$$(mktemp); \
+	DRAYAGE_SKIPPED=$$skipped cargo test --workspace --no-fail-fast; status=$$?; \
+	sort -u $$skipped; rm -f $$skipped; exit $$status
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# The targets of docs/benchmarks.md, measured beside their floor. KEEP=DIR keeps the database.
+bench:
+	@cargo build --quiet --release --bins
+	@$(target)/release/bench
