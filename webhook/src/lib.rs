@@ -1,15 +1,70 @@
-//! Admits pods: rewrites images, forces imagePullPolicy: Always.
+//! Admits pods: rewrites images to where they were last pushed, forces `imagePullPolicy: Always`.
+//! `main` calls `run`; the benchmark makes a [`service`] around a table of its own. Nothing here holds a
+//! registry's credentials or speaks to a registry.
 
+pub mod admission;
+pub mod follower;
+pub mod metrics;
+pub mod service;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
 use clap::Parser;
+use domain::registry::Address;
+use routing::Table;
 use runtime::Shutdown;
+use runtime::admin::{self, Health, Metrics};
 use runtime::program::ProcessArgs;
+use runtime::reload::{self, PairFiles};
+use runtime::server::Server;
+use runtime::tls::{self, Certificate, ChainPath, KeyPath};
+use store::DatabaseUrl;
 
-/// The flags of `drayage-webhook`.
+use crate::follower::{Follower, Routes};
+use crate::metrics::AdmissionMetrics;
+use crate::service::Service;
+
+/// Rewrites the images of pods to the registries that they were last pushed to
+///
+/// The API server calls POST /mutate for the pods of the namespaces that take part. Answers come from
+/// memory: a database, a syncer or a registry that is down changes nothing. Until the routes have been
+/// read once, /mutate answers 503 and the webhook configuration's failurePolicy decides.
 #[derive(Debug, Parser)]
-#[command(name = "drayage-webhook", version = runtime::program::VERSION, about)]
+#[command(name = "drayage-webhook", version = runtime::program::VERSION)]
 pub struct Args {
+    /// Where the API server is answered, over TLS
+    #[arg(long, env = "DRAYAGE_LISTEN", default_value = "127.0.0.1:8443", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are answered, in plain HTTP
+    #[arg(long, env = "DRAYAGE_ADMIN_LISTEN", default_value = "127.0.0.1:9082", value_name = "ADDR")]
+    admin_listen: SocketAddr,
+    /// The certificate chain in PEM, the server's own first; awaited while missing, taken up again when
+    /// its bytes change
+    #[arg(long, env = "DRAYAGE_TLS_CERT", value_name = "FILE")]
+    tls_cert: ChainPath,
+    /// The certificate's private key in PEM
+    #[arg(long, env = "DRAYAGE_TLS_KEY", value_name = "FILE")]
+    tls_key: KeyPath,
+    /// The database that routes are followed in, as sqlite:PATH; it is only read, never made
+    #[arg(long, env = "DRAYAGE_DATABASE", value_name = "URL")]
+    database: DatabaseUrl,
+    /// Another name by which pods call the source registry, path included; repeat it for several
+    #[arg(long, env = "DRAYAGE_POD_REGISTRY", value_delimiter = ',', value_name = "HOST[:PORT][/PATH]")]
+    pod_registry: Vec<Address>,
+    /// What becomes of a pod whose source image was pushed nowhere: it runs from the source registry with
+    /// a warning, or it is refused
+    #[arg(long, env = "DRAYAGE_UNROUTED", default_value = "allow", value_enum)]
+    unrouted: Unrouted,
     #[command(flatten)]
     process: ProcessArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Unrouted {
+    Allow,
+    Refuse,
 }
 
 impl AsRef<ProcessArgs> for Args {
@@ -19,7 +74,75 @@ impl AsRef<ProcessArgs> for Args {
 }
 
 /// Runs until the shutdown.
-pub async fn run(_args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
-    shutdown.begun().await;
+///
+/// # Errors
+/// What keeps it from starting: an address that is taken, or no source of random numbers.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let health = Health::default();
+    let routes = Arc::new(Routes::default());
+    let metrics = Metrics::new()?;
+    let admissions = AdmissionMetrics::register(metrics.registry())?;
+    let metrics = metrics::with_routes(metrics, routes.clone())?;
+
+    let certificate = Certificate::default();
+    let server = Server::bind("webhook", args.listen, Some(tls::server_config(&certificate)?)).await?;
+    admin::start(args.admin_listen, health.clone(), metrics, shutdown.clone()).await?;
+
+    let pair = PairFiles { chain: args.tls_cert, key: args.tls_key };
+    tokio::spawn(reload::follow(pair, certificate, health.condition("certificate"), shutdown.clone()));
+
+    let empty = Table::new(random_key()?, &args.pod_registry);
+    let follower = Follower::new(args.database, empty, routes.clone(), health.condition("routes"));
+    tokio::spawn(follower.run(shutdown.clone()));
+
+    let service = Service::new(routes, args.unrouted.into(), admissions);
+    server.serve(move |_client| service.clone(), shutdown).await;
     Ok(())
+}
+
+fn random_key() -> anyhow::Result<[u8; 16]> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).context("the operating system gives no random numbers")?;
+    Ok(key)
+}
+
+impl From<Unrouted> for routing::patch::Unrouted {
+    fn from(unrouted: Unrouted) -> Self {
+        match unrouted {
+            Unrouted::Allow => Self::Allow,
+            Unrouted::Refuse => Self::Refuse,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(more: &[&str]) -> Result<Args, clap::Error> {
+        let required = ["drayage-webhook", "--tls-cert", "c", "--tls-key", "k", "--database", "sqlite:/d.db"];
+        Args::try_parse_from([&required, more].concat())
+    }
+
+    #[test]
+    fn the_flags_are_those_that_charts_rely_on() {
+        let args = parsed(&[]).unwrap();
+        assert_eq!(
+            (args.listen.to_string(), args.admin_listen.to_string()),
+            ("127.0.0.1:8443".to_owned(), "127.0.0.1:9082".to_owned())
+        );
+        assert!(matches!(args.unrouted, Unrouted::Allow) && args.pod_registry.is_empty());
+        let args =
+            parsed(&["--unrouted", "refuse", "--pod-registry", "a:1/x,b.example", "--pod-registry", "c:2"]);
+        assert_eq!(args.unwrap().pod_registry.len(), 3);
+    }
+
+    #[test]
+    fn a_wrong_flag_is_a_usage_error() {
+        for wrong in [["--unrouted", "maybe"], ["--pod-registry", "ftp://x.example"], ["--listen", "nowhere"]]
+        {
+            assert!(parsed(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(Args::try_parse_from(["drayage-webhook", "--database", "postgres://x"]).is_err());
+    }
 }

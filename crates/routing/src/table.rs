@@ -58,6 +58,18 @@ pub(crate) enum Found<'t> {
     },
 }
 
+impl Found<'_> {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Destination(_) => 1,
+            Self::Source { known: false, .. } => 2,
+            Self::Source { latest: None, .. } => 3,
+            Self::Source { latest: Some(_), .. } => 4,
+        }
+    }
+}
+
 /// A registry as people know it.
 #[derive(Clone, Copy)]
 pub(crate) struct Registry<'t> {
@@ -235,23 +247,20 @@ impl Table {
             .find(|route| self.places.at(route.place).is_some_and(|(place, ..)| place.registry == registry))
     }
 
-    /// Looks a reference up, under every name that its registry has.
+    /// Looks a reference up under every name that its registry has, and takes what says most: one
+    /// repository can be known below two addresses, each with some of its images.
     pub(crate) fn find<'t>(&'t self, reference: &'t Reference<'_>) -> Found<'t> {
         let mut found = Found::Nothing;
         for (address, name) in self.places.meant(reference) {
             let key = self.keys.repository(name);
-            let namesakes = self.repositories.range(key.shard(), |other| other.name.cmp(&key.mark));
-            for repository in namesakes {
-                if repository.source == address {
-                    // The same repository may be known below another path of the source, by another
-                    // part of its images.
-                    if !matches!(found, Found::Source { known: true, .. }) {
-                        found = self.find_source(reference, name, repository.number);
-                    }
-                } else if matches!(found, Found::Nothing)
-                    && let Some(registry) = self.destination(repository.number, address)
-                {
-                    found = Found::Destination(registry);
+            for repository in self.repositories.range(key.shard(), |other| other.name.cmp(&key.mark)) {
+                let here = if repository.source == address {
+                    self.find_source(reference, name, repository.number)
+                } else {
+                    self.destination(repository.number, address).map_or(Found::Nothing, Found::Destination)
+                };
+                if here.rank() > found.rank() {
+                    found = here;
                 }
             }
         }
@@ -271,8 +280,9 @@ impl Table {
         let (known, latest, behind) = match reference.digest() {
             Some(digest) => {
                 let key = self.keys.digest(repository, digest);
-                let image = self.digests.get(key.shard(), &(key.mark,));
-                (image.is_some(), image.and_then(|found| self.latest_of(found.image)), false)
+                let images = self.digests.range(key.shard(), |image| image.digest.cmp(&key.mark));
+                let routes = images.iter().filter_map(|image| self.latest_of(image.image));
+                (!images.is_empty(), routes.max_by_key(|route| route.succeeded), false)
             }
             None => {
                 let key = self.keys.tag(repository, reference.tag().unwrap_or("latest"));

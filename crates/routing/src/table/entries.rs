@@ -24,6 +24,7 @@ pub(super) struct Image {
     pub(super) repository: u32,
 }
 
+/// An image by its digest; there are several when its source registry was spelled in several ways.
 /// Sharded by the key of repository and digest.
 #[derive(Clone, Copy)]
 pub(super) struct Digested {
@@ -88,7 +89,7 @@ macro_rules! ordered {
 ordered! {
     Repository by name: Mark, source: u32;
     Image by image: u32;
-    Digested by digest: Mark;
+    Digested by digest: Mark, image: u32;
     Tagged by tag: Mark;
     Carrier by image: u32, tag: Key;
     Leader by tag: Mark, registry: u32;

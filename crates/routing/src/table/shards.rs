@@ -20,7 +20,8 @@ pub(super) struct Shards<E>(Arc<Vec<Arc<Vec<E>>>>);
 
 impl<E: Entry> Shards<E> {
     pub(super) fn new() -> Self {
-        Self(Arc::new(vec![Arc::new(Vec::new()); SHARDS]))
+        let empty = Arc::new(Vec::new());
+        Self(Arc::new(vec![empty; SHARDS]))
     }
 
     pub(super) fn get(&self, shard: usize, order: &E::Order) -> Option<&E> {

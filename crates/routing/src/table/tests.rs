@@ -147,6 +147,27 @@ fn every_spelling_of_a_registry_names_it() {
 }
 
 #[test]
+fn an_image_is_found_however_its_source_was_spelled_when_it_was_compiled() {
+    let mut facts = vec![registry(1, true), tag(1, "abc", 1), route(1, 1, CORP, "abc", 1)];
+    facts.extend([image(1, "one.example", "ann/hello"), image(2, "http://one.example:443", "ann/hello")]);
+    let Fact::Image { id, repository, digest, .. } = image(1, "one.example", "ann/hello") else {
+        unreachable!()
+    };
+    let respelled = Fact::Image {
+        id: domain::fact::ImageId(id.0 + 2),
+        source: "one.example:443".parse().unwrap(),
+        repository,
+        digest: digest.clone(),
+    };
+    let table = table([facts, vec![respelled]].concat());
+    for asked in ["one.example/ann/hello:abc", "one.example:443/ann/hello:abc"] {
+        assert_eq!(pulled(&table, asked), format!("{CORP}/ann/hello:abc"));
+    }
+    let asked = format!("one.example/ann/hello@{digest}");
+    assert_eq!(pulled(&table, &asked), format!("{CORP}/ann/hello@{digest}"));
+}
+
+#[test]
 fn docker_hubs_library_may_be_left_out() {
     let facts = [registry(1, true), image(1, "docker.io", "library/redis"), tag(1, "7", 1)];
     let table = table([facts.to_vec(), vec![route(1, 1, "x.example", "7", 1)]].concat());
