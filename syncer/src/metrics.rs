@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
-use copy::Progress;
+use copy::{InFlight, Progress};
 use domain::push::{Moved, Reason};
 use domain::registry::RegistryId;
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use runtime::admin::Metrics;
 use store::{PushStatistics, Store};
 
 use crate::worker::chain;
 
 /// From a look that moves nothing to the largest layers over a slow line, in seconds.
-const DURATIONS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
+const DURATIONS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
 
 /// Counts what the pushes of this process did.
 #[derive(Clone)]
@@ -23,7 +26,7 @@ pub(crate) struct PushMetrics {
     attempts: IntCounterVec,
     duration: HistogramVec,
     bytes: IntCounterVec,
-    in_flight: IntGauge,
+    in_flight: InFlight,
 }
 
 impl PushMetrics {
@@ -32,7 +35,12 @@ impl PushMetrics {
         let page = Metrics::new()?;
         let registry = page.registry();
         let metrics = Self {
-            pushes: counter(registry, "drayage_pushes_total", "Pushes that ended", &["registry_id", "outcome"])?,
+            pushes: counter(
+                registry,
+                "drayage_pushes_total",
+                "Pushes that ended",
+                &["registry_id", "outcome"],
+            )?,
             failures: counter(
                 registry,
                 "drayage_push_failures_total",
@@ -51,18 +59,20 @@ impl PushMetrics {
                 "Bytes of successful pushes, by how they came to the registry",
                 &["registry_id", "how"],
             )?,
-            in_flight: IntGauge::new("drayage_push_bytes_in_flight", "Bytes read from the source and not yet taken by a registry")?,
+            in_flight: InFlight::default(),
         };
         registry.register(Box::new(metrics.duration.clone()))?;
-        registry.register(Box::new(metrics.in_flight.clone()))?;
         let gauges = Gauges::new(registry)?;
-        let store = store.clone();
+        let (store, in_flight) = (store.clone(), metrics.in_flight.clone());
         let page = page.on_scrape(move || {
             let (store, gauges) = (store.clone(), gauges.clone());
+            gauges.in_flight.set(i64::try_from(in_flight.bytes()).unwrap_or(i64::MAX));
             async move {
                 match store.push_statistics().await {
                     Ok(statistics) => gauges.show(&statistics),
-                    Err(error) => tracing::warn!(error = %chain(&error), "the gauges cannot be read from the database"),
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), "the gauges cannot be read from the database")
+                    }
                 }
             }
         });
@@ -80,7 +90,9 @@ impl PushMetrics {
         let id = registry.to_string();
         self.pushes.with_label_values(&[id.as_str(), "succeeded"]).inc();
         self.duration.with_label_values(&[id.as_str()]).observe(took.as_secs_f64());
-        for (how, bytes) in [("uploaded", moved.uploaded), ("mounted", moved.mounted), ("present", moved.present)] {
+        for (how, bytes) in
+            [("uploaded", moved.uploaded), ("mounted", moved.mounted), ("present", moved.present)]
+        {
             self.bytes.with_label_values(&[id.as_str(), how]).inc_by(bytes);
         }
     }
@@ -101,6 +113,7 @@ struct Gauges {
     oldest_pending: Gauge,
     last_success: GaugeVec,
     info: IntGaugeVec,
+    in_flight: IntGauge,
 }
 
 impl Gauges {
@@ -119,11 +132,16 @@ impl Gauges {
                 Opts::new("drayage_registry_info", "The registries, always 1"),
                 &["registry_id", "name", "url"],
             )?,
+            in_flight: IntGauge::new(
+                "drayage_push_bytes_in_flight",
+                "Bytes of blobs under way that are still to be sent",
+            )?,
         };
         registry.register(Box::new(gauges.pushes.clone()))?;
         registry.register(Box::new(gauges.oldest_pending.clone()))?;
         registry.register(Box::new(gauges.last_success.clone()))?;
         registry.register(Box::new(gauges.info.clone()))?;
+        registry.register(Box::new(gauges.in_flight.clone()))?;
         Ok(gauges)
     }
 
@@ -131,7 +149,8 @@ impl Gauges {
         for (status, count) in &statistics.counts {
             self.pushes.with_label_values(&[status.as_str()]).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
-        let age = statistics.oldest_pending.map_or(0.0, |since| statistics.now.duration_since(since).as_secs_f64());
+        let age =
+            statistics.oldest_pending.map_or(0.0, |since| statistics.now.duration_since(since).as_secs_f64());
         self.oldest_pending.set(age);
         // Registries come and go.
         self.last_success.reset();
@@ -147,7 +166,12 @@ impl Gauges {
     }
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)

@@ -58,15 +58,14 @@ async fn attempt(
     progress: &Progress,
 ) -> Result<(Moved, Pullable), Failure> {
     let full = |address: &domain::registry::Address| {
-        address
-            .repository(&claim.repository)
-            .map_err(|error| Failure::new(Reason::Unsupported, format!("{address}/{}: {error}", claim.repository)))
+        address.repository(&claim.repository).map_err(|error| {
+            Failure::new(Reason::Unsupported, format!("{address}/{}: {error}", claim.repository))
+        })
     };
     let (source_repository, destination_repository) = (full(&claim.source)?, full(&claim.destination)?);
-    let source_login = context
-        .source
-        .for_source(&claim.source)
-        .map_err(|error| Failure::new(Reason::SourceDenied, format!("--registry-auth-file: {}", chain(&error))))?;
+    let source_login = context.source.for_source(&claim.source).map_err(|error| {
+        Failure::new(Reason::SourceDenied, format!("--registry-auth-file: {}", chain(&error)))
+    })?;
     let source = Registry::new(&context.transport, claim.source.clone(), source_login);
     let destination = Registry::new(&context.transport, claim.destination.clone(), claim.push_login.clone());
     let job = Job {
@@ -76,6 +75,7 @@ async fn attempt(
         destination: &destination,
         destination_repository: &destination_repository,
         tag: &claim.tag,
+        mount_from: None,
     };
     let moved = context.copier.copy(job, progress).await?;
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
@@ -210,5 +210,8 @@ async fn failed(
 }
 
 fn reference(claim: &Claim) -> String {
-    claim.destination.reference(&claim.repository, &claim.tag).unwrap_or_else(|_| claim.repository.to_string())
+    claim
+        .destination
+        .reference(&claim.repository, &claim.tag)
+        .unwrap_or_else(|_| claim.repository.to_string())
 }

@@ -67,7 +67,9 @@ impl Worker {
                 None => {
                     let due = self.push.store.next_due().await?;
                     let until = |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now()));
-                    return Ok(due.map_or(LONGEST_SLEEP, |due| until(due).unwrap_or_default().min(LONGEST_SLEEP)));
+                    return Ok(
+                        due.map_or(LONGEST_SLEEP, |due| until(due).unwrap_or_default().min(LONGEST_SLEEP))
+                    );
                 }
             }
         }
