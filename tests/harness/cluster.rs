@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -91,6 +93,21 @@ impl Cluster {
     pub async fn namespace(&self, name: &str) -> Result<()> {
         self.kubectl(&["create", "namespace", name]).await?;
         self.kubectl(&["label", "namespace", name, TAKES_PART]).await?;
+        Ok(())
+    }
+
+    /// Registers the webhook as the manifests do, but at a URL of this machine.
+    pub async fn register_webhook(&self, url: &str, authority: &str) -> Result<()> {
+        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
+        let objects = self.get(&["create", "--dry-run=client", "-k", manifests]).await?;
+        let objects = objects["items"].as_array().context("several manifests")?;
+        let mut registration = objects.iter().filter(|one| one["kind"] == "MutatingWebhookConfiguration");
+        let mut registration = registration.next().context("a webhook configuration")?.clone();
+        let client = serde_json::json!({"url": url, "caBundle": BASE64.encode(authority)});
+        for webhook in registration["webhooks"].as_array_mut().into_iter().flatten() {
+            webhook["clientConfig"] = client.clone();
+        }
+        self.create(&registration).await?;
         Ok(())
     }
 

@@ -69,6 +69,11 @@ impl Service {
         format!("{}{}\n", self.former_log, self.process.log())
     }
 
+    /// How a person would start it.
+    pub fn command_line(&self) -> String {
+        format!("{} {}", self.program, self.flags.join(" "))
+    }
+
     /// The process's id.
     pub fn id(&self) -> u32 {
         self.process.id()
