@@ -44,6 +44,20 @@ pub enum CreateAlgorithmError {
     Store(#[from] StoreError),
 }
 
+/// Merges the sections of a change into a document.
+pub(crate) fn merge(document: &mut Value, change: &Value) {
+    let Some(sections) = change.as_object() else { return };
+    if !document.is_object() {
+        *document = Value::Object(serde_json::Map::new());
+    }
+    for (name, section) in sections {
+        match (document[name].as_object_mut(), section.as_object()) {
+            (Some(kept), Some(members)) => kept.extend(members.clone()),
+            _ => document[name] = section.clone(),
+        }
+    }
+}
+
 impl Store {
     /// Makes an algorithm.
     ///
@@ -66,16 +80,17 @@ impl Store {
         self.read(move |db| sqlite::algorithms::find(db, &algorithm)).await
     }
 
-    /// Replaces an algorithm's document; `None` when it is gone.
+    /// Merges a change into an algorithm's document: each member of each section replaces the one of its
+    /// name, whatever is not mentioned stays. `None` when the algorithm is gone.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn update_algorithm(
         &self,
         algorithm: Uuid,
-        document: Value,
+        change: Value,
     ) -> Result<Option<Algorithm>, StoreError> {
-        self.write(move |tx| sqlite::algorithms::update(tx, algorithm, &document)).await
+        self.write(move |tx| sqlite::algorithms::update(tx, algorithm, &change)).await
     }
 
     /// Removes an algorithm; whether there was one. Its images keep their routes, since pods may run them.
@@ -84,5 +99,24 @@ impl Store {
     /// [`StoreError`].
     pub async fn remove_algorithm(&self, algorithm: Uuid) -> Result<bool, StoreError> {
         self.write(move |tx| sqlite::algorithms::remove(tx, algorithm)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_change_replaces_what_it_mentions_and_keeps_the_rest() {
+        let mut document = json!({"details": {"label": "a", "summary": "b"}, "settings": {"x": [1]}});
+        merge(&mut document, &json!({"details": {"label": "c"}, "settings": {}, "new": {"y": 1}}));
+        assert_eq!(
+            document,
+            json!({"details": {"label": "c", "summary": "b"}, "settings": {"x": [1]}, "new": {"y": 1}})
+        );
+        merge(&mut document, &Value::Null);
+        assert_eq!(document["details"]["label"], "c");
     }
 }

@@ -125,6 +125,8 @@ pub struct Publication {
     pub raise: VersionType,
     /// What its owner keeps about the version.
     pub document: Value,
+    /// Merged into the algorithm's document in the same transaction.
+    pub algorithm_change: Value,
     /// A push to ask for in the same transaction.
     pub push: Option<PushRequest>,
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::columns;
+use crate::algorithms::merge;
 use crate::{Algorithm, AlgorithmRef, CreateAlgorithmError, StoreError};
 
 pub(crate) fn create(
@@ -43,8 +44,12 @@ pub(crate) fn find(db: &Connection, algorithm: &AlgorithmRef) -> Result<Option<A
 pub(crate) fn update(
     tx: &Transaction<'_>,
     algorithm: Uuid,
-    document: &Value,
+    change: &Value,
 ) -> Result<Option<Algorithm>, StoreError> {
+    let Some(Algorithm { mut document, .. }) = find(tx, &AlgorithmRef::Uuid(algorithm))? else {
+        return Ok(None);
+    };
+    merge(&mut document, change);
     Ok(tx
         .query_one(
             "UPDATE algorithm SET document = ?2, updated_at = ?3

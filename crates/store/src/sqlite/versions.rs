@@ -109,6 +109,7 @@ pub(crate) fn publish(
     if let Some(push) = &publication.push {
         pushes::enqueue(tx, seal, version, push)??;
     }
+    algorithms::update(tx, publication.algorithm, &publication.algorithm_change)?;
     let number = || -> rusqlite::Result<Version> {
         let highest = tx
             .query_one(

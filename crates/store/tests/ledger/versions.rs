@@ -10,7 +10,13 @@ use uuid::Uuid;
 use crate::{Yard, build_of};
 
 fn publication(algorithm: Uuid) -> Publication {
-    Publication { algorithm, raise: VersionType::Minor, document: json!({"release_notes": "x"}), push: None }
+    Publication {
+        algorithm,
+        raise: VersionType::Minor,
+        document: json!({"release_notes": "x"}),
+        algorithm_change: json!({}),
+        push: None,
+    }
 }
 
 #[tokio::test]
