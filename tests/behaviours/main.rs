@@ -1,2 +1,10 @@
 //! End-to-end tests, one file a behaviour. Each proves a claim about Drayage from outside, with
 //! real servers; what a unit test can hold is not here.
+
+mod credentials;
+mod outage;
+mod processes;
+mod publishing;
+mod pushing;
+mod registries;
+mod routing;

@@ -7,4 +7,5 @@ pub mod cluster;
 pub mod image;
 pub mod process;
 pub mod registry;
+pub mod scene;
 pub mod services;

@@ -2,6 +2,7 @@
 //! folder of its own. It keeps its port over a stop and a start. What lies in it: `contents`.
 
 mod contents;
+mod requests;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use crate::claim::{eventually, program};
 use crate::process::Process;
 
 pub use contents::Manifest;
+pub use requests::Request;
 
 /// A user of a registry.
 #[derive(Debug, Clone)]
