@@ -1,0 +1,1 @@
+//! In-process tests: the router over a real store on a temporary file.
