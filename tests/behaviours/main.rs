@@ -1,7 +1,9 @@
 //! End-to-end tests, one file a behaviour. Each proves a claim about Drayage from outside, with
 //! real servers; what a unit test can hold is not here.
 
+mod clients;
 mod credentials;
+mod metrics;
 mod outage;
 mod processes;
 mod publishing;

@@ -33,6 +33,13 @@ pub fn program(name: &str, hint: &str) -> Result<PathBuf, Missing> {
         .ok_or_else(|| Missing::new(name, hint))
 }
 
+/// A folder of the cache that `scripts/prepare` fills once a machine.
+pub fn cache(name: &str) -> PathBuf {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    cache.unwrap_or_default().join("drayage").join(name)
+}
+
 /// Runs a claim to its end. An error fails the test; something missing skips it.
 pub fn prove(claim: impl Future<Output = Result<()>>) {
     // Another claim of this process may have installed it already.

@@ -13,11 +13,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::claim::{Missing, eventually, program};
+use crate::claim::{Missing, cache, eventually, program};
 use crate::process::{self, Process};
 
 /// The version that `scripts/prepare` builds, and the folder of the cache where it puts it.
-const BUILT: &str = "drayage/kubernetes-v1.34.4";
+const BUILT: &str = "kubernetes-v1.34.4";
 /// The label by which a namespace takes part.
 const TAKES_PART: &str = "drayage.dev/runners=enabled";
 /// How often another free port is tried when somebody was faster.
@@ -129,10 +129,7 @@ impl Cluster {
 /// Finds a program as users of envtest expect, then in our cache, then on PATH.
 fn find(name: &str, hint: &str) -> Result<PathBuf, Missing> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
-    let built = cache.map(|cache| cache.join(BUILT));
-    let mut places = [assets, built].into_iter().flatten().map(|folder| folder.join(name));
+    let mut places = [assets, Some(cache(BUILT))].into_iter().flatten().map(|folder| folder.join(name));
     places.find(|path| path.is_file()).map_or_else(|| program(name, hint), Ok)
 }
 
