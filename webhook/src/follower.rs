@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use domain::fact::{DatabaseId, Revision};
+use domain::fact::{DatabaseId, FactPage, Revision};
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::Condition;
@@ -65,6 +65,12 @@ enum Lost {
         "the database is another one than the routes came from, and is not taken up; restart to follow it"
     )]
     Foreign,
+    #[error("the process is stopping")]
+    Stopping,
+}
+
+async fn page_of(feed: Feed, after: Revision) -> Result<FactPage, FeedError> {
+    feed.page(after, PAGE).await
 }
 
 /// Follows one database.
@@ -138,23 +144,24 @@ impl Follower {
             page = feed.page(after, PAGE).await?;
         }
         loop {
+            // The next page is read while this one is taken up. One that does not lead on would be read
+            // for ever.
+            let more = page.upto < page.head && page.upto > after;
+            after = page.upto;
+            let following = more.then(|| tokio::spawn(page_of(feed.clone(), after)));
             if !page.facts.is_empty() {
                 let in_force = || self.routes.table().as_deref().cloned();
                 let table = next.get_or_insert_with(|| in_force().unwrap_or_else(|| self.empty.clone()));
                 page.facts.into_iter().for_each(|fact| table.apply(fact));
             }
-            // A page that does not lead on would be read for ever.
-            if page.upto >= page.head || page.upto <= after {
-                break;
-            }
-            after = page.upto;
-            page = feed.page(after, PAGE).await?;
+            let Some(following) = following else { break };
+            page = following.await.map_err(|_| Lost::Stopping)??;
         }
         match next {
             Some(table) => self.routes.publish(table),
             None => self.routes.confirm(),
         }
-        self.found(page.database, page.upto);
+        self.found(page.database, after);
         Ok(())
     }
 

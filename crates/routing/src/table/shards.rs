@@ -1,5 +1,5 @@
 //! A sorted map in shards that snapshots share: a change copies one shard, a snapshot copies pointers.
-//! Vectors grow by an eighth instead of doubling, for memory is the budget here and shards are small.
+//! Vectors grow by little instead of doubling, for memory is the budget here and shards are small.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl<E: Entry> Shards<E> {
             }
             Err(at) => {
                 if entries.len() == entries.capacity() {
-                    entries.reserve_exact(entries.len() / 8 + 1);
+                    entries.reserve_exact(entries.len() / 32 + 4);
                 }
                 entries.insert(at, entry);
                 true
