@@ -172,47 +172,48 @@ impl Error {
 /// What reqwest met, without its URL, which may carry a signature.
 pub(crate) fn cause_of(error: &reqwest::Error, host: &str, at_home: bool) -> Cause {
     let mut innermost: &(dyn std::error::Error + 'static) = error;
-    let mut refused = false;
+    let mut kind = None;
     loop {
         if innermost.is::<Blocked>() {
-            return Cause::Misled {
-                to: host.to_owned(),
-                why: "the address is local and the registry is not",
-            };
+            return Cause::Misled { to: host.to_owned(), why: Blocked::WHY };
         }
-        let inner = innermost.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(problem) if at_home => {
-                    Cause::Certificate(problem.to_string())
-                }
-                rustls::Error::InvalidCertificate(problem) => {
-                    Cause::Certificate(format!("{problem} (the certificate of {host})"))
-                }
-                // Something answers there, so the registry is not known to be down.
-                _ => Cause::Broken(format!("TLS with {host}: {tls}")),
-            };
+            return of_tls(tls, host, at_home);
         }
-        refused |= innermost
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        match inner
-            .map(|inner| inner as &(dyn std::error::Error + 'static))
-            .or_else(|| std::error::Error::source(innermost))
-        {
+        // An io::Error names the source of what it wraps as its own, and so would hide it.
+        let io = innermost.downcast_ref::<io::Error>();
+        kind = io.map(io::Error::kind).or(kind);
+        let wrapped =
+            io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn std::error::Error + 'static));
+        match wrapped.or_else(|| std::error::Error::source(innermost)) {
             Some(next) => innermost = next,
             None => break,
         }
     }
-    let problem = match () {
-        () if error.is_dns() => format!("the name does not resolve ({innermost})"),
-        () if refused => "the connection is refused".to_owned(),
-        () if error.is_timeout() => "the connection takes longer than 10 seconds".to_owned(),
-        () => innermost.to_string(),
+    let problem = match kind {
+        _ if error.is_dns() => format!("the name does not resolve ({innermost})"),
+        Some(io::ErrorKind::ConnectionRefused) => "the connection is refused".to_owned(),
+        _ if error.is_connect() && error.is_timeout() => "to connect takes longer than 10 seconds".to_owned(),
+        _ => innermost.to_string(),
     };
-    match (error.is_connect(), at_home) {
+    // Whoever hangs up in the middle of TLS is there.
+    let hung_up = matches!(kind, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset));
+    match (error.is_connect() && !hung_up, at_home) {
         (true, true) => Cause::Connect(problem),
         (true, false) => Cause::ConnectElsewhere { host: host.to_owned(), problem },
-        (false, _) => Cause::Broken(innermost.to_string()),
+        (false, _) => Cause::Broken(problem),
+    }
+}
+
+fn of_tls(tls: &rustls::Error, host: &str, at_home: bool) -> Cause {
+    match tls {
+        rustls::Error::InvalidCertificate(problem) if at_home => Cause::Certificate(problem.to_string()),
+        rustls::Error::InvalidCertificate(problem) => {
+            Cause::Certificate(format!("{problem} (the certificate of {host})"))
+        }
+        rustls::Error::InvalidMessage(_) => {
+            Cause::Broken(format!("{host} does not speak TLS (an address of plain HTTP begins with http://)"))
+        }
+        _ => Cause::Broken(format!("TLS with {host}: {tls}")),
     }
 }

@@ -124,8 +124,12 @@ fn tls(trusted_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TransportError> {
 
 /// The address is link-local, or on this machine or network while the registry is elsewhere.
 #[derive(Debug, thiserror::Error)]
-#[error("the address is one that a registry may not lead to")]
+#[error("{}", Self::WHY)]
 pub(crate) struct Blocked;
+
+impl Blocked {
+    pub(crate) const WHY: &str = "the address is link-local, or local while the registry is not";
+}
 
 /// Resolves names and drops the addresses outside the reach.
 struct Guard {

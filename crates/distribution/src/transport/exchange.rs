@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use tokio::sync::OnceCell;
 use url::{Host, Url};
 
-use super::{IDLE_TIMEOUT, Reach, Transport};
+use super::{Blocked, IDLE_TIMEOUT, Reach, Transport};
 use crate::error::{Cause, cause_of};
 
 const REDIRECT_LIMIT: usize = 5;
@@ -118,31 +118,24 @@ impl Home {
             _ => return Err(misled("neither https nor http")),
         }
         let reach = if self.owns(url) { Reach::HOME } else { self.elsewhere().await };
-        let client = self
-            .transport
-            .client(reach, url)
-            .map_err(|_| misled("the address is local and the registry is not"))?;
+        let client = self.transport.client(reach, url).map_err(|_| misled(Blocked::WHY))?;
         // A login inside a URL would be sent by the client, wherever the URL leads.
         if !url.username().is_empty() || url.password().is_some() {
             let _ = url.set_username("");
             let _ = url.set_password(None);
         }
-        let mut sent = client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
-        if let Some(pass) = pass.filter(|pass| pass.origin.origin() == url.origin()) {
-            sent = sent.header(AUTHORIZATION, pass.header.clone());
+        let header = pass.filter(|pass| pass.origin.origin() == url.origin()).map(|pass| &pass.header);
+        let response = match attempt(client, url, request, header).await {
+            // A kept connection that the other side had given up meanwhile; a new one tells more.
+            Err(Failed::Request(error)) if !error.is_connect() && request.is_repeatable() => {
+                attempt(client, url, request, header).await
+            }
+            other => other,
         }
-        sent = match &mut request.body {
-            Payload::Bytes(bytes) if bytes.is_empty() => sent,
-            Payload::Bytes(bytes) => sent.body(bytes.clone()),
-            Payload::Stream(body) => sent.body(body.take().unwrap_or_default()),
-        };
-        let answer = match request.patience {
-            Some(patience) => tokio::time::timeout(patience, sent.send())
-                .await
-                .map_err(|_| Cause::Stalled(patience.as_secs()))?,
-            None => sent.send().await,
-        };
-        let response = answer.map_err(|error| cause_of(&error, &host_of(url), self.owns(url)))?;
+        .map_err(|failed| match failed {
+            Failed::Request(error) => cause_of(&error, &host_of(url), self.owns(url)),
+            Failed::Patience(limit) => Cause::Stalled(limit.as_secs()),
+        })?;
         tracing::debug!(
             method = %request.method,
             host = url.host_str(),
@@ -218,6 +211,36 @@ impl Exchange {
             Err(_) => Err(Cause::Stalled(IDLE_TIMEOUT.as_secs())),
         }
     }
+}
+
+enum Failed {
+    Request(reqwest::Error),
+    Patience(Duration),
+}
+
+async fn attempt(
+    client: &reqwest::Client,
+    url: &Url,
+    request: &mut Request,
+    login: Option<&HeaderValue>,
+) -> Result<Response, Failed> {
+    let mut sent = client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+    if let Some(login) = login {
+        sent = sent.header(AUTHORIZATION, login.clone());
+    }
+    sent = match &mut request.body {
+        // Strict gateways answer 411 to a POST that does not say so.
+        Payload::Bytes(bytes) if bytes.is_empty() && request.method == Method::POST => {
+            sent.header(CONTENT_LENGTH, 0)
+        }
+        Payload::Bytes(bytes) => sent.body(bytes.clone()),
+        Payload::Stream(body) => sent.body(body.take().unwrap_or_default()),
+    };
+    let answer = match request.patience {
+        Some(limit) => tokio::time::timeout(limit, sent.send()).await.map_err(|_| Failed::Patience(limit))?,
+        None => sent.send().await,
+    };
+    answer.map_err(Failed::Request)
 }
 
 /// Where the answer sends the request, if it does and the request can follow.
