@@ -194,6 +194,3 @@ impl Follower {
         self.told = Some(text);
     }
 }
-
-#[cfg(test)]
-mod tests;
