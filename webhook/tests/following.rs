@@ -1,6 +1,8 @@
 //! The follower on a real database file, written through the other door. How admission answers by the
 //! table is tested inside the crate; the whole program is tested by the end-to-end tests.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set is a failed test")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
