@@ -53,22 +53,30 @@ fn push_without_credentials_uses_the_stored_login() {
 fn unknown_registry_is_refused_before_anything_is_recorded() {
     prove(async {
         let scene = Scene::start().await?;
-        let unknown =
-            [json!("5fe3a2c6-a1d2-48e9-8d0c-7f61b3a9e8d7"), json!("nonsense"), json!(7), Value::Null];
-        for id in unknown {
-            let body = json!({"commitSha": COMMIT, "registry_push_credentials": {"registry_id": id}});
-            for call in ["/compile", "/version"] {
+        let unknown = [json!("5fe3a2c6-a1d2-48e9-8d0c-7f61b3a9e8d7"), json!("nonsense"), json!(7)];
+        let refused = async |call: &str| -> Result<()> {
+            for id in &unknown {
+                let body = json!({"commitSha": COMMIT, "registry_push_credentials": {"registry_id": id}});
                 let (path, key) = (scene.algorithm.path(call), &scene.algorithm.key);
                 let answer = scene.drayage.call(Method::POST, &path, key, Some(&body)).await?;
                 let error = answer.expect(400).with_context(|| body.to_string())?;
                 let message = error["error"]["message"].as_str().context("a message")?;
                 ensure!(message.contains("registry_id"), "{message}");
             }
-        }
-        for list in ["/versions", "/builds"] {
+            Ok(())
+        };
+        let nothing_in = async |list: &str| -> Result<()> {
             let recorded = scene.drayage.get(&scene.algorithm.path(list)).await?;
             ensure!(recorded["results"] == json!([]), "{list}: {recorded}");
-        }
+            Ok(())
+        };
+        refused("/compile").await?;
+        nothing_in("/versions").await?;
+        nothing_in("/builds").await?;
+        scene.drayage.compile(&scene.algorithm, &json!({"commitSha": COMMIT})).await?;
+        refused("/version").await?;
+        nothing_in("/versions?published=true").await?;
+        ensure!(scene.drayage.statuses(&scene.algorithm, COMMIT).await?.is_empty());
         Ok(())
     });
 }

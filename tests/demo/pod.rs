@@ -2,7 +2,7 @@
 //! by posting the review that it would send.
 
 use anyhow::{Result, ensure};
-use harness::claim::Missing;
+use harness::claim::{Missing, eventually};
 use harness::cluster::Cluster;
 use harness::services::Drayage;
 use serde_json::{Value, json};
@@ -28,7 +28,13 @@ pub(crate) async fn create(drayage: &Drayage, image: &str, expected: &str) -> Re
         Some(cluster) => through_server(drayage, cluster, &pod).await?,
         None => {
             println!("$ curl -s --cacert CA \"{}\" -d @review.json", drayage.webhook_url()?);
-            drayage.admit(&pod).await?.pod
+            // The route is visible within half a second of the push's commit.
+            let routed = eventually("the route", async || {
+                let stored = drayage.admit(&pod).await?.pod;
+                ensure!(stored["spec"]["containers"][0]["image"] == expected, "{stored}");
+                Ok(stored)
+            });
+            routed.await?
         }
     };
     let shown = json!({

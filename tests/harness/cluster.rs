@@ -99,10 +99,12 @@ impl Cluster {
     /// Registers the webhook as the manifests do, but at a URL of this machine.
     pub async fn register_webhook(&self, url: &str, authority: &str) -> Result<()> {
         let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
-        let objects = self.get(&["create", "--dry-run=client", "-k", manifests]).await?;
-        let objects = objects["items"].as_array().context("several manifests")?;
-        let mut registration = objects.iter().filter(|one| one["kind"] == "MutatingWebhookConfiguration");
-        let mut registration = registration.next().context("a webhook configuration")?.clone();
+        let objects = self.kubectl(&["create", "--dry-run=client", "-o", "json", "-k", manifests]).await?;
+        let objects: Vec<Value> =
+            serde_json::Deserializer::from_str(&objects).into_iter().collect::<Result<_, _>>()?;
+        let mut objects = objects.into_iter();
+        let registration = objects.find(|object| object["kind"] == "MutatingWebhookConfiguration");
+        let mut registration = registration.context("a webhook configuration in the manifests")?;
         let client = serde_json::json!({"url": url, "caBundle": BASE64.encode(authority)});
         for webhook in registration["webhooks"].as_array_mut().into_iter().flatten() {
             webhook["clientConfig"] = client.clone();

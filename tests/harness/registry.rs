@@ -143,13 +143,14 @@ impl Registry {
             let (chain, key) = (pair.chain.display(), pair.key.display());
             format!("  tls:\n    certificate: {chain}\n    key: {key}\n")
         });
-        let logins = match self.logins.is_empty() {
-            true => String::new(),
-            false => format!("auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n"),
+        // Only the lines of level debug name the user of a request that succeeds.
+        let (level, logins) = match self.logins.is_empty() {
+            true => ("info", String::new()),
+            false => ("debug", format!("auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n")),
         };
         format!(
             "version: 0.1\n\
-             log:\n  level: info\n\
+             log:\n  level: {level}\n\
              storage:\n  filesystem:\n    rootdirectory: {folder}/storage\n  delete:\n    enabled: true\n\
              http:\n  addr: {address}\n  secret: of-one-test\n{tls}{logins}",
             address = self.address,

@@ -1,5 +1,7 @@
 //! What a registry was asked, by whom, read from its own log.
 
+use std::collections::HashMap;
+
 use super::Registry;
 
 /// One request that a registry answered.
@@ -18,16 +20,23 @@ pub struct Request {
 impl Registry {
     /// Every request that was answered, in their order.
     pub fn requests(&self) -> Vec<Request> {
-        self.log().lines().filter_map(request).collect()
+        let log = self.log();
+        let authorized: HashMap<_, _> = log.lines().filter_map(authorized).collect();
+        log.lines().filter_map(|line| request(line, &authorized)).collect()
     }
 }
 
-fn request(line: &str) -> Option<Request> {
+/// The id of a request and its user, who is named by lines that are written while it is served.
+fn authorized(line: &str) -> Option<(String, String)> {
+    Some((field(line, "http.request.id")?, field(line, "auth.user.name")?))
+}
+
+fn request(line: &str, authorized: &HashMap<String, String>) -> Option<Request> {
     if !line.contains("msg=\"response completed") {
         return None;
     }
     Some(Request {
-        user: field(line, "auth.user.name").unwrap_or_default(),
+        user: authorized.get(&field(line, "http.request.id")?).cloned().unwrap_or_default(),
         method: field(line, "http.request.method")?,
         uri: field(line, "http.request.uri")?,
         status: field(line, "http.response.status")?.parse().ok()?,
