@@ -184,7 +184,9 @@ impl Keeper {
         let pass = header.map(|header| Pass { origin: realm, header });
         let exchange = match home.exchange(&mut request, pass).await {
             Ok(exchange) => exchange,
-            Err(cause @ (Cause::Misled { .. } | Cause::Certificate(_))) => return Err(cause),
+            Err(cause @ (Cause::Connect(_) | Cause::Misled { .. } | Cause::Certificate(_))) => {
+                return Err(cause);
+            }
             Err(cause) => return Err(failed(cause.to_string(), None)),
         };
         let status = exchange.status();
@@ -266,7 +268,7 @@ pub(crate) async fn refusal(exchange: Exchange, secrets: &[Zeroizing<String>]) -
         (exchange.status(), exchange.response.headers().clone(), exchange.at_home);
     let body = if at_home { exchange.beginning(REFUSAL_LIMIT).await } else { Bytes::new() };
     let secrets: Vec<&str> = secrets.iter().map(|secret| secret.as_str()).collect();
-    Answer::new(status, &headers, &body, &secrets)
+    Answer { elsewhere: !at_home, ..Answer::new(status, &headers, &body, &secrets) }
 }
 
 fn pair(login: &Credentials) -> Zeroizing<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use oci_client::errors::{OciEnvelope, OciErrorCode};
+use oci_client::errors::{OciEnvelope, OciError, OciErrorCode};
 
 /// How much of a body an administrator is shown.
 const EXCERPT_LIMIT: usize = 200;
@@ -25,6 +25,8 @@ pub struct Answer {
     pub hint: Option<Hint>,
     /// How long the registry asks us to stay away.
     pub retry_after: Option<Duration>,
+    /// Another host says it, to which the registry led.
+    pub elsewhere: bool,
 }
 
 /// What the words of a refusal are about.
@@ -45,14 +47,7 @@ impl Answer {
         let whole = String::from_utf8_lossy(body);
         let envelope = serde_json::from_slice::<OciEnvelope>(body).ok();
         let said = match &envelope {
-            Some(envelope) => {
-                let errors = envelope.errors.iter();
-                errors
-                    .map(|error| error.message.as_str())
-                    .filter(|text| !text.is_empty())
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            }
+            Some(envelope) => envelope.errors.iter().map(words).collect::<Vec<_>>().join("; "),
             None => whole.clone().into_owned(),
         };
         Self {
@@ -63,6 +58,7 @@ impl Answer {
             text: excerpt(&said, secrets),
             hint: hint(&whole),
             retry_after: retry_after(headers, Timestamp::now()),
+            elsewhere: false,
         }
     }
 
@@ -83,6 +79,15 @@ impl fmt::Display for Answer {
             (Some(code), "") => write!(f, " ({code})"),
             (Some(code), text) => write!(f, " ({code}: {text})"),
         }
+    }
+}
+
+/// The message, and the detail where it is a sentence too: some registries say it there only.
+fn words(error: &OciError) -> String {
+    match error.detail.as_str() {
+        Some(detail) if error.message.is_empty() => detail.to_owned(),
+        Some(detail) => format!("{}: {detail}", error.message),
+        None => error.message.clone(),
     }
 }
 
@@ -162,6 +167,14 @@ mod tests {
         let said = answer(403, r#"{"errors":[{"code":"DENIED","message":"no push","detail":{"x":1}}]}"#);
         assert!(said.has(&OciErrorCode::Denied));
         assert_eq!(said.to_string(), "403 Forbidden (DENIED: no push)");
+    }
+
+    #[test]
+    fn a_detail_that_is_a_sentence_is_kept() {
+        let body = r#"{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":"write /x: no space left on device"}]}"#;
+        let said = answer(500, body);
+        assert_eq!(said.text, "unknown error: write /x: no space left on device");
+        assert_eq!(said.hint, Some(Hint::Full));
     }
 
     #[test]

@@ -64,6 +64,13 @@ impl Error {
                 Side::Source => Reason::SourceCorrupt,
                 Side::Destination => unreachable,
             },
+            // The registry has led us to a storage that does not take what the registry signed.
+            Cause::Status(answer)
+                if answer.elsewhere
+                    && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                unreachable
+            }
             Cause::Status(answer) => match side {
                 Side::Source => of_source(answer),
                 Side::Destination => of_destination(answer, self.action),

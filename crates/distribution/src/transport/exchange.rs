@@ -10,7 +10,7 @@ use reqwest::Response;
 use tokio::sync::OnceCell;
 use url::{Host, Url};
 
-use super::{Blocked, IDLE_TIMEOUT, Reach, Transport};
+use super::{Blocked, IDLE_TIMEOUT, Reach, Transport, VERIFY_TIMEOUT};
 use crate::error::{Cause, cause_of};
 
 const REDIRECT_LIMIT: usize = 5;
@@ -177,7 +177,12 @@ impl Exchange {
     }
 
     /// The whole body, unless it is longer than `limit` bytes.
-    pub(crate) async fn bytes(mut self, limit: u64) -> Result<Bytes, Cause> {
+    pub(crate) async fn bytes(self, limit: u64) -> Result<Bytes, Cause> {
+        let whole = tokio::time::timeout(VERIFY_TIMEOUT, self.all(limit)).await;
+        whole.unwrap_or(Err(Cause::Stalled(VERIFY_TIMEOUT.as_secs())))
+    }
+
+    async fn all(mut self, limit: u64) -> Result<Bytes, Cause> {
         if self.response.content_length().is_some_and(|length| length > limit) {
             return Err(Cause::TooLarge { limit });
         }
@@ -191,16 +196,19 @@ impl Exchange {
         Ok(body.freeze())
     }
 
-    /// The beginning of the body, as far as it comes.
+    /// The beginning of the body, as far as it comes soon.
     pub(crate) async fn beginning(mut self, limit: usize) -> Bytes {
         let mut body = BytesMut::new();
-        while let Ok(Some(chunk)) = self.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= limit {
-                body.truncate(limit);
-                break;
+        let read = async {
+            while let Ok(Some(chunk)) = self.chunk().await
+                && body.len() < limit
+            {
+                body.extend_from_slice(&chunk);
             }
-        }
+        };
+        // Whatever has come by then will do.
+        let _ = tokio::time::timeout(IDLE_TIMEOUT, read).await;
+        body.truncate(limit);
         body.freeze()
     }
 
@@ -233,6 +241,7 @@ async fn attempt(
         Payload::Bytes(bytes) if bytes.is_empty() && request.method == Method::POST => {
             sent.header(CONTENT_LENGTH, 0)
         }
+        Payload::Bytes(bytes) if bytes.is_empty() => sent,
         Payload::Bytes(bytes) => sent.body(bytes.clone()),
         Payload::Stream(body) => sent.body(body.take().unwrap_or_default()),
     };

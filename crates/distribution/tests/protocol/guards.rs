@@ -1,10 +1,12 @@
 //! Claims about where a registry may lead us, and what goes along.
 
-use distribution::{Cause, Error, ManifestRef};
+use distribution::{Cause, Error, ManifestRef, UploadError};
 use domain::push::Reason;
+use futures_util::stream;
 
 use crate::scripted::{Reply, Scripted};
-use crate::{digest_of, failure, registry, repository, tag};
+use crate::tls::{secure, trusting};
+use crate::{blob_of, digest_of, failure, registry, repository, tag};
 
 fn why(error: &Error) -> &'static str {
     match error.cause {
@@ -73,8 +75,10 @@ async fn the_words_of_another_host_enter_no_message() {
     let there = storage.host.clone();
     let server = redirecting(move |_| format!("http://{there}/")).await;
     let error = bytes(&server).await.expect_err("refused");
-    let message = failure(&error, "hunter2").message;
-    assert!(message.contains("403") && !message.contains("AccessDenied"), "{message}");
+    let failure = failure(&error, "hunter2");
+    assert!(failure.message.contains("403") && !failure.message.contains("AccessDenied"), "{failure:?}");
+    // Nor is it the login that the other host refuses.
+    assert_eq!(failure.reason, Reason::DestinationUnreachable);
 }
 
 #[tokio::test]
@@ -137,4 +141,36 @@ async fn a_manifest_never_follows_a_redirect() {
     let at = ManifestRef::Digest(manifest.digest.clone());
     registry(&server.host, None).put_manifest(&repository(), &at, &manifest).await.expect_err("a redirect");
     assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_storage_that_forbids_a_look_leaves_it_open_whether_the_blob_is_there() {
+    let storage = Scripted::start(|_| Reply::new(403)).await;
+    let there = storage.host.clone();
+    let server = redirecting(move |_| format!("http://{there}/")).await;
+    let registry = registry(&server.host, Some(("ann", "hunter2")));
+    assert!(!registry.blob_exists(&repository(), &digest_of(b"layer")).await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn nothing_leads_from_https_to_http() {
+    let plain = Scripted::start(|_| Reply::new(200).body("{\"token\":\"T\"}")).await;
+    let to = format!("http://{}/token", plain.host);
+    for reply in [
+        Reply::new(307).header("Location", to.clone()),
+        Reply::new(401).header("WWW-Authenticate", format!("Bearer realm=\"{to}\"")),
+    ] {
+        let (host, pem) = secure(move |_| reply.clone()).await;
+        let error = trusting(&host, &pem).resolve(&repository(), &tag("v1")).await.expect_err("weaker");
+        assert_eq!(why(&error), "https would become http");
+    }
+    let (host, pem) = secure(move |_| Reply::new(202).header("Location", to.clone())).await;
+    let registry = trusting(&host, &pem);
+    let session = registry.start_upload(&repository()).await.expect("an upload");
+    let pieces = stream::iter([Ok::<_, Error>(bytes::Bytes::from_static(b"layer"))]);
+    let error =
+        registry.upload(&repository(), session, &blob_of(b"layer"), pieces).await.expect_err("weaker");
+    let UploadError::Registry(error) = error else { panic!("{error:?}") };
+    assert_eq!(why(&error), "https would become http");
+    assert!(plain.seen().is_empty());
 }

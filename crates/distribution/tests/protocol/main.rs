@@ -7,6 +7,7 @@ mod real;
 mod refusals;
 mod scripted;
 mod streams;
+mod tls;
 mod tokens;
 
 use distribution::{Blob, Error, ManifestRef, Registry, Transport};

@@ -112,14 +112,22 @@ impl Drop for Scripted {
     }
 }
 
-async fn serve(
+/// Answers one connection. A request to `/unread` is answered while its body still comes, and is
+/// then drained, as servers do that have refused.
+pub(crate) async fn serve(
     socket: impl AsyncRead + AsyncWrite + Unpin,
     answer: &(impl Fn(&Seen) -> Reply + ?Sized),
     log: &Mutex<Vec<Seen>>,
 ) -> Option<()> {
     let mut socket = BufReader::new(socket);
     loop {
-        let request = read(&mut socket).await?;
+        let mut request = read_head(&mut socket).await?;
+        let unread = request.path.starts_with("/unread");
+        if !unread {
+            let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            request.body.resize(length, 0);
+            socket.read_exact(&mut request.body).await.ok()?;
+        }
         log.lock().expect("whole").push(request.clone());
         let reply = answer(&request);
         if reply.silent {
@@ -141,13 +149,17 @@ async fn serve(
             socket.write_all(&reply.body[..end]).await.ok()?;
         }
         socket.flush().await.ok()?;
+        if unread {
+            socket.shutdown().await.ok()?;
+            tokio::io::copy(&mut socket, &mut tokio::io::sink()).await.ok()?;
+        }
         if reply.cut.is_some() {
             return None;
         }
     }
 }
 
-async fn read(socket: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {
+async fn read_head(socket: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {
     let mut lines = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -166,8 +178,5 @@ async fn read(socket: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    socket.read_exact(&mut body).await.ok()?;
-    Some(Seen { method, path, headers, body })
+    Some(Seen { method, path, headers, body: Vec::new() })
 }

@@ -1,4 +1,4 @@
-//! Claims about bodies: reads that break, uploads that stall, certificates that are not trusted.
+//! Claims about bodies: reads that break, uploads that stall.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,11 +7,6 @@ use bytes::Bytes;
 use distribution::{Cause, Error, UploadError};
 use domain::push::Reason;
 use futures_util::{StreamExt as _, stream};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::scripted::{Reply, Scripted};
 use crate::{blob_of, digest_of, failure, registry, repository, tag};
@@ -167,31 +162,45 @@ async fn a_token_that_runs_out_before_an_upload_asks_for_a_new_upload() {
     assert!(matches!(&error, UploadError::Registry(Error { cause: Cause::TokenExpired, .. })), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_registry_that_takes_a_blob_and_never_answers_is_given_ten_minutes() {
-    let answered = Arc::new(tokio::sync::Notify::new());
-    let reached = answered.clone();
+/// How an upload ends at a registry that never answers it, as soon as nothing happens any more.
+async fn unanswered(location: &'static str, bytes: Vec<u8>) -> Error {
+    let reached = Arc::new(tokio::sync::Notify::new());
+    let reaching = reached.clone();
     let server = Scripted::start(move |seen| match seen.method.as_str() {
-        "POST" => Reply::new(202).header("Location", "/up"),
+        "POST" => Reply::new(202).header("Location", location),
         _ => {
-            reached.notify_one();
+            reaching.notify_one();
             Reply::silence()
         }
     })
     .await;
     let registry = registry(&server.host, None);
     let session = registry.start_upload(&repository()).await.expect("an upload");
-    let pieces = stream::iter([Ok::<_, Error>(Bytes::from_static(LAYER))]);
-    let (repository, blob) = (repository(), blob_of(LAYER));
-    let upload = registry.upload(&repository, session, &blob, pieces);
-    let stalled = async {
-        answered.notified().await;
+    let (repository, blob) = (repository(), blob_of(&bytes));
+    let pieces: Vec<_> =
+        bytes.chunks(1 << 16).map(|piece| Ok::<_, Error>(Bytes::copy_from_slice(piece))).collect();
+    let upload = registry.upload(&repository, session, &blob, stream::iter(pieces));
+    let pausing = async {
+        reached.notified().await;
         tokio::time::pause();
     };
-    let (result, ()) = tokio::join!(upload, stalled);
-    let Err(UploadError::Registry(error)) = result else { panic!("{result:?}") };
-    assert!(matches!(error.cause, Cause::Stalled(600)), "{error:?}");
+    let (ended, ()) = tokio::join!(upload, pausing);
+    let Err(UploadError::Registry(error)) = ended else { panic!("{ended:?}") };
     assert_eq!(failure(&error, "hunter2").reason, Reason::DestinationUnreachable);
+    error
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_a_blob_and_never_answers_is_given_ten_minutes() {
+    let error = unanswered("/up", LAYER.to_vec()).await;
+    assert!(matches!(error.cause, Cause::Stalled(600)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_no_more_of_a_blob_is_given_one_minute() {
+    // More than the sockets of both sides hold.
+    let error = unanswered("/unread", vec![7; 64 << 20]).await;
+    assert!(matches!(error.cause, Cause::Stalled(60)), "{error:?}");
 }
 
 #[tokio::test]
@@ -218,41 +227,18 @@ async fn a_body_ends_when_the_upload_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_or_names_another_host_is_named_as_such() {
-    let ours = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let provider = Arc::new(ring::default_provider());
-    let key = PrivateKeyDer::try_from(ours.signing_key.serialize_der()).expect("a key");
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![ours.cert.der().clone()], key)
-        .expect("a pair");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                use tokio::io::AsyncWriteExt as _;
-                let mut stream = acceptor.accept(socket).await.ok()?;
-                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.ok()
-            });
-        }
-    });
-
-    let ask = async |trusted: Option<&[u8]>, host: &str| {
-        let transport = distribution::Transport::new(trusted).expect("a transport");
-        let address = format!("https://{host}:{port}").parse().expect("an address");
-        distribution::Registry::new(&transport, address, None).resolve(&repository(), &tag("v1")).await
-    };
-    let error = ask(None, "localhost").await.expect_err("an unknown authority");
-    let failure = failure(&error, "hunter2");
-    assert_eq!((failure.reason, failure.registry_down), (Reason::Certificate, false));
-    assert!(failure.message.contains("--trusted-ca-file"), "{}", failure.message);
-    let pem = ours.cert.pem();
-    let error = ask(Some(pem.as_bytes()), "127.0.0.1").await.expect_err("another name");
-    assert!(matches!(error.cause, Cause::Certificate(_)), "{error:?}");
-    assert_eq!(ask(Some(pem.as_bytes()), "localhost").await.expect("trusted"), None);
+async fn a_refusal_in_the_middle_of_an_upload_is_read() {
+    let server = Scripted::start(|seen| match seen.method.as_str() {
+        "POST" => Reply::new(202).header("Location", "/unread"),
+        _ => Reply::new(413),
+    })
+    .await;
+    let registry = registry(&server.host, None);
+    let large = vec![7; 8 << 20];
+    let session = registry.start_upload(&repository()).await.expect("an upload");
+    let pieces: Vec<_> =
+        large.chunks(1 << 16).map(|piece| Ok::<_, Error>(Bytes::copy_from_slice(piece))).collect();
+    let ended = registry.upload(&repository(), session, &blob_of(&large), stream::iter(pieces)).await;
+    let Err(UploadError::Registry(error)) = ended else { panic!("{ended:?}") };
+    assert_eq!(failure(&error, "hunter2").reason, Reason::TooLarge, "{error:?}");
 }
