@@ -178,8 +178,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_into_a_forbidden_zone_is_not_connected_to() {
-        let guard = Guard { reach: Reach::default(), exempt: HashSet::new() };
-        let refused = guard.resolve("localhost".parse().expect("a name")).await.err().expect("loopback");
-        assert!(refused.is::<Blocked>());
+        let transport = Transport::new(None).expect("no CA file");
+        let url = Url::parse("http://localhost:9/").expect("legal");
+        let client = transport.client(Reach::default(), &url).expect("a name is no address");
+        let error = client.get(url.clone()).send().await.expect_err("loopback");
+        let cause = crate::error::cause_of(&error, "localhost", false);
+        assert!(matches!(cause, crate::error::Cause::Misled { .. }), "{cause:?}");
     }
 }
