@@ -18,8 +18,9 @@ use tracing::{info, warn};
 const PAGE: usize = 2_000;
 /// How often a quiet database is known to be current.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks for a database that cannot be read.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two looks for a database that cannot be read, before the first load and after it.
+const AWAIT_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The table in force, if there is one yet, and how current it is.
 #[derive(Debug)]
@@ -103,8 +104,9 @@ impl Follower {
                 () = shutdown.begun() => return,
             };
             self.tell(&lost);
+            let pause = if self.seen.is_none() { AWAIT_EVERY } else { LOOK_EVERY };
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = shutdown.begun() => return,
             }
         }

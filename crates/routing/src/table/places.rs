@@ -24,6 +24,13 @@ pub(super) struct Place {
     pub(super) canonical: u32,
 }
 
+/// An address as it is spelled and as it is looked up.
+#[derive(Clone, Copy)]
+struct Numbers {
+    spelled: u32,
+    canonical: u32,
+}
+
 #[derive(Clone)]
 struct Name {
     path: Option<Box<str>>,
@@ -39,7 +46,7 @@ enum Means {
 #[derive(Clone, Default)]
 pub(super) struct Places {
     addresses: Vec<Address>,
-    address_numbers: HashMap<Address, u32>,
+    address_numbers: HashMap<Address, Numbers>,
     registries: Vec<Registry>,
     registry_numbers: HashMap<RegistryId, u32>,
     places: Vec<Place>,
@@ -66,12 +73,7 @@ impl Places {
 
     /// The number under which references find an address, however they spell its port.
     pub(super) fn named_address(&mut self, address: &Address) -> u32 {
-        let address = canonical(address);
-        let number = self.address(&address);
-        if !self.is_named(&address, number) {
-            self.name(&address, Means::Address(number));
-        }
-        number
+        self.address(address).canonical
     }
 
     /// The number of a registry, which is not live until a fact says so.
@@ -92,9 +94,8 @@ impl Places {
     /// The number of a registry at an address.
     pub(super) fn place(&mut self, id: RegistryId, address: &Address) -> u32 {
         let registry = self.registry(id);
-        let canonical = self.named_address(address);
-        let address = self.address(address);
-        let place = Place { registry, address, canonical };
+        let Numbers { spelled, canonical } = self.address(address);
+        let place = Place { registry, address: spelled, canonical };
         *self.place_numbers.entry(place).or_insert_with(|| {
             self.places.push(place);
             self.places.len() as u32 - 1
@@ -122,19 +123,20 @@ impl Places {
         })
     }
 
-    fn address(&mut self, address: &Address) -> u32 {
-        if let Some(number) = self.address_numbers.get(address) {
-            return *number;
+    fn address(&mut self, address: &Address) -> Numbers {
+        if let Some(numbers) = self.address_numbers.get(address) {
+            return *numbers;
         }
-        let number = self.addresses.len() as u32;
+        let spelled = self.addresses.len() as u32;
         self.addresses.push(address.clone());
-        self.address_numbers.insert(address.clone(), number);
-        number
-    }
-
-    fn is_named(&self, address: &Address, number: u32) -> bool {
-        let names = self.names.get(address.host().as_str()).map_or(&[][..], |names| names);
-        names.iter().any(|name| matches!(name.means, Means::Address(other) if other == number))
+        let short = canonical(address);
+        let canonical = if short == *address { spelled } else { self.address(&short).canonical };
+        if canonical == spelled {
+            self.name(address, Means::Address(spelled));
+        }
+        let numbers = Numbers { spelled, canonical };
+        self.address_numbers.insert(address.clone(), numbers);
+        numbers
     }
 
     fn name(&mut self, address: &Address, means: Means) {
