@@ -49,7 +49,7 @@ impl DockerRegistry {
         let Ok(mut process) = started else {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
             assert!(
-                std::env::var("CI").is_err(),
+                std::env::var("CI").as_deref() != Ok("true"),
                 "{test}: docker-registry is missing (apt-get install docker-registry)"
             );
             eprintln!("skipped {test}: docker-registry is missing (apt-get install docker-registry)");
