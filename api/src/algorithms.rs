@@ -25,7 +25,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<AlgorithmView>), ApiError> {
     let name: AlgorithmName =
         body.name.0.parse().map_err(|error| ApiError::Invalid(format!("`name`: {error}")))?;
-    let algorithm = store.create_algorithm(owner, name, document::of(&body)?).await?;
+    let algorithm = store.create_algorithm(owner, name, body.document()?).await?;
     tracing::info!(algorithm.id = %algorithm.uuid, "made an algorithm");
     Ok((StatusCode::CREATED, Json(AlgorithmView::new(&algorithm))))
 }
@@ -48,7 +48,7 @@ pub(crate) async fn change(
     Managed(algorithm): Managed,
     Required(body): Required<ChangeBody>,
 ) -> Result<Json<AlgorithmView>, ApiError> {
-    let change = document::of(&body)?;
+    let change = body.document()?;
     document::check_changed(&algorithm.document, &change)?;
     let changed = store.update_algorithm(algorithm.uuid, change).await?;
     shown(&store, &changed.ok_or(ApiError::AlgorithmUnknown)?).await

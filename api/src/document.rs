@@ -9,9 +9,24 @@ use crate::error::ApiError;
 /// The largest document, in bytes of JSON.
 const LIMIT: usize = 1 << 16;
 
-/// The document of a body, within the limit.
-pub(crate) fn of(body: &impl Serialize) -> Result<Value, ApiError> {
-    checked(serde_json::to_value(body).map_err(ApiError::internal)?)
+/// The document of a body's sections, within the limit; absent ones are left out.
+pub(crate) fn of(
+    details: &impl Serialize,
+    settings: &impl Serialize,
+    version_info: &impl Serialize,
+) -> Result<Value, ApiError> {
+    let mut sections = Map::new();
+    let section = |value: Result<Value, _>| value.map_err(ApiError::internal);
+    for (name, value) in [
+        ("details", section(serde_json::to_value(details))?),
+        ("settings", section(serde_json::to_value(settings))?),
+        ("version_info", section(serde_json::to_value(version_info))?),
+    ] {
+        if !value.is_null() {
+            sections.insert(name.to_owned(), value);
+        }
+    }
+    checked(Value::Object(sections))
 }
 
 /// Whether a document stays within the limit when the store makes the change.
@@ -65,6 +80,8 @@ mod tests {
 
     #[test]
     fn a_document_has_a_limit() {
-        assert!(of(&json!({"settings": {"x": "y".repeat(LIMIT)}})).is_err());
+        let large = json!({"x": "y".repeat(LIMIT)});
+        assert!(of(&Value::Null, &large, &Value::Null).is_err());
+        assert_eq!(of(&json!({}), &Value::Null, &Value::Null).expect("small"), json!({"details": {}}));
     }
 }

@@ -19,10 +19,13 @@ use crate::{algorithms, builds, compile, keys, pushes, registries, versions};
 const ONE: &str = "/v1/algorithms/{algorithm}";
 const TWIN: &str = "/v1/algorithms/{owner}/{name}";
 
-/// Drayage pushes the images of algorithms to enterprise registries and keeps a record of every push.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Drayage", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    info(
+        title = "Drayage",
+        description = "Pushes the images of algorithms to enterprise registries and keeps a record of every push.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
     paths(
         registries::create, registries::list, registries::show, registries::replace, registries::cordon,
         registries::delete, algorithms::create, algorithms::show, algorithms::change, algorithms::remove,
@@ -30,7 +33,7 @@ const TWIN: &str = "/v1/algorithms/{owner}/{name}";
         builds::logs, pushes::again, pushes::list, keys::create, keys::list, keys::revoke,
     ),
     components(schemas(FailureView)),
-    modifiers(&Keys, &BothAddressings),
+    modifiers(&Keys, &UniqueIds, &BothAddressings),
 )]
 struct Document;
 
@@ -78,6 +81,20 @@ impl Modify for Keys {
             SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("Authorization", text)));
         document.components.get_or_insert_default().add_security_scheme("key", scheme);
         document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("key", [])]);
+    }
+}
+
+/// Handlers are named within their module; in the document an operation's id says the module, too.
+struct UniqueIds;
+
+impl Modify for UniqueIds {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for operation in document.paths.paths.values_mut().flat_map(operations) {
+            let module = operation.tags.iter().flatten().next();
+            if let (Some(id), Some(module)) = (&mut operation.operation_id, module) {
+                id.insert_str(0, &format!("{module}_"));
+            }
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn publish(
 ) -> Result<Json<AlgorithmView>, ApiError> {
     let push = pushes::requested(body.registry_push_credentials.take())?;
     let raise = body.version_info.as_ref().and_then(|info| info.version_type).unwrap_or_default();
-    let document = document::of(&body)?;
+    let document = body.document()?;
     // What is said of the algorithm holds from now on; what is said of the version stays with it.
     let algorithm_change = document::without_section(&document, "version_info");
     document::check_changed(&algorithm.document, &algorithm_change)?;

@@ -12,6 +12,7 @@ use super::build::BuildView;
 use super::push::PushCredentials;
 use crate::body::{Line, Prose, object};
 use crate::document;
+use crate::error::ApiError;
 
 type NameText = Line<64>;
 type ShortText = Line<256>;
@@ -97,35 +98,48 @@ pub(crate) struct Samples {
 }
 
 /// Changes to an algorithm. What is absent or `{}` stays as it is.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[schema(as = AlgorithmChange)]
 pub(crate) struct ChangeBody {
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     details: Option<Details>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     settings: Option<Settings>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     version_info: Option<Samples>,
+}
+
+impl ChangeBody {
+    /// What is to be kept of it.
+    pub(crate) fn document(&self) -> Result<Value, ApiError> {
+        document::of(&self.details, &self.settings, &self.version_info)
+    }
 }
 
 /// An algorithm to be made.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[schema(as = AlgorithmRequest)]
 pub(crate) struct CreateBody {
     /// A letter, then letters, digits, `_` or `-`; unique among its owner's, ignoring case.
-    #[serde(skip_serializing)]
-    #[schema(inline, example = "echo")]
+    #[schema(value_type = String, max_length = 64, example = "echo")]
     pub(crate) name: NameText,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     details: Option<Details>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     settings: Option<Settings>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     version_info: Option<Samples>,
 }
 
+impl CreateBody {
+    /// What is to be kept of it.
+    pub(crate) fn document(&self) -> Result<Value, ApiError> {
+        document::of(&self.details, &self.settings, &self.version_info)
+    }
+}
+
 /// Which part of the number a publication raises.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VersionType {
     Major,
@@ -138,7 +152,7 @@ pub(crate) enum VersionType {
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Release {
     /// Absent: `minor`. The first publication is 0.1.0, whatever is asked.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version_type: Option<VersionType>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
@@ -154,17 +168,24 @@ pub(crate) struct Release {
 }
 
 /// A publication; everything is optional.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[schema(as = PublishRequest)]
 pub(crate) struct PublishBody {
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     details: Option<Details>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     settings: Option<Settings>,
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object")]
     pub(crate) version_info: Option<Release>,
-    #[serde(default, deserialize_with = "object", skip_serializing)]
+    #[serde(default, deserialize_with = "object")]
     pub(crate) registry_push_credentials: Option<PushCredentials>,
+}
+
+impl PublishBody {
+    /// What is to be kept of it.
+    pub(crate) fn document(&self) -> Result<Value, ApiError> {
+        document::of(&self.details, &self.settings, &self.version_info)
+    }
 }
 
 /// What is shown of a version.

@@ -21,7 +21,7 @@ pub(crate) type RegistryPassword = Prose<4096>;
 #[schema(as = RegistryRequest)]
 pub(crate) struct RegistryBody {
     /// `[http://]host[:port][/path]`, 1 to 128 characters; plain HTTP only where `http://` says so.
-    #[schema(inline, example = "algorithmiainfra.jfrog.io/dockerhub")]
+    #[schema(value_type = String, max_length = 128, example = "algorithmiainfra.jfrog.io/dockerhub")]
     pub(crate) registry_url: RegistryUrl,
     /// What people call it.
     #[schema(inline)]
