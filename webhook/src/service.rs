@@ -30,6 +30,9 @@ const BODY_LIMIT: usize = 8 << 20;
 const BODIES_KIB: usize = 64 << 10;
 /// From the headers to the end of the body, about the timeout of the webhook configuration.
 const READ_WITHIN: Duration = Duration::from_secs(3);
+/// Of a body that is too long, how much is still taken, and how long.
+const DRAIN_LIMIT: usize = 64 << 20;
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -134,17 +137,22 @@ impl Shared {
         B: Body<Data = Bytes>,
         B::Error: Into<Error>,
     {
+        let mut body = std::pin::pin!(body);
         // The declared length is what may come, so it is reserved before the first byte is taken.
         let expected = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
         if expected > BODY_LIMIT as u64 {
+            drain(body).await;
             return Err(Refusal::TooLarge);
         }
         let kib = u32::try_from(expected / 1024 + 1).map_err(|_| Refusal::TooLarge)?;
         let _reserved =
             self.bodies.acquire_many(kib).await.map_err(|closed| Refusal::Broken(closed.into()))?;
-        match Limited::new(body, BODY_LIMIT).collect().await {
+        match Limited::new(body.as_mut(), BODY_LIMIT).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+            Err(error) if error.is::<LengthLimitError>() => {
+                drain(body).await;
+                Err(Refusal::TooLarge)
+            }
             Err(error) => Err(Refusal::Broken(error)),
         }
     }
@@ -211,6 +219,22 @@ fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
         Some(Ok(text)) if text.contains("json") || text.starts_with("application/x-www-form") => Ok(()),
         Some(_) => Err(Refusal::ContentType),
     }
+}
+
+/// Takes what is still being sent, up to a limit and for a while: many clients look for an answer only
+/// once they have sent all.
+async fn drain<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let mut left = DRAIN_LIMIT;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // When it takes longer the answer goes out all the same.
+    let _late = tokio::time::timeout(DRAIN_WITHIN, all).await;
 }
 
 fn response(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
