@@ -146,10 +146,9 @@ impl Follower {
             page = feed.page(after, PAGE).await?;
         }
         loop {
-            // The next page is read while this one is taken up. One that does not lead on would be read
-            // for ever.
-            let more = page.upto < page.head && page.upto > after;
+            // The next page is read while this one is taken up.
             after = page.upto;
+            let more = page.upto < page.head;
             let following = more.then(|| tokio::spawn(page_of(feed.clone(), after)));
             if !page.facts.is_empty() {
                 let in_force = || self.routes.table().as_deref().cloned();
