@@ -8,17 +8,17 @@ use std::time::Duration;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_path_to_error::Track;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::ApiError;
 
-/// The largest body, in bytes.
-pub(crate) const BODY_LIMIT: usize = 1 << 20;
+/// The largest body, in bytes; several times what the fields together may hold.
+pub(crate) const BODY_LIMIT: usize = 256 << 10;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(8);
 
@@ -32,7 +32,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Required<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        shape(json(&read(request).await?)?).map(Self)
+        shape(&read(request).await?).map(Self)
     }
 }
 
@@ -41,8 +41,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Optional<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = read(request).await?;
-        let value = if bytes.trim_ascii().is_empty() { Value::Null } else { json(&bytes)? };
-        shape(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value }).map(Self)
+        shape(if matches!(bytes.trim_ascii(), b"" | b"null") { b"{}" } else { &bytes }).map(Self)
     }
 }
 
@@ -59,35 +58,44 @@ fn too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>())
 }
 
-fn json(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        ApiError::MalformedJson(if error.is_eof() { format!("it ends too early ({place})") } else { place })
-    })
-}
-
-fn shape<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    if !value.is_object() {
-        return Err(ApiError::Invalid("the body is no JSON object".to_owned()));
+fn shape<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // What is no JSON at all is told first, whatever is wrong with its fields. Neither look keeps what
+    // no field asks for.
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
+    let mut track = Track::new();
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    match object(serde_path_to_error::Deserializer::new(&mut json, &mut track)) {
+        Ok(Some(shape)) => Ok(shape),
+        Ok(None) => Err(ApiError::Invalid("the body is no JSON object".to_owned())),
+        Err(error) if error.is_data() => {
+            Err(ApiError::Invalid(sentence(&track.path().to_string(), &error.to_string())))
+        }
+        Err(error) => Err(malformed(&error)),
     }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        ApiError::Invalid(sentence(&path, &error.inner().to_string()))
-    })
 }
 
-/// What serde says about a field, without the value that it met.
+fn malformed(error: &serde_json::Error) -> ApiError {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    ApiError::MalformedJson(if error.is_eof() { format!("it ends too early ({place})") } else { place })
+}
+
+/// What serde says about a field, without the value that it met and without its place.
 fn sentence(path: &str, said: &str) -> String {
+    let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
     if let Some(missing) = said.strip_prefix("missing field ") {
         return format!("{missing} is missing");
     }
+    if let Some(twice) = said.strip_prefix("duplicate field ") {
+        return format!("{twice} is given twice");
+    }
+    let field = if path == "." { "the body".to_owned() } else { format!("`{path}`") };
     let met_value =
         ["invalid type", "invalid value", "unknown variant"].iter().any(|start| said.starts_with(start));
     // Ours comes last: what was met may hold any text.
     match said.rsplit_once(", expected ") {
-        Some((_, expected)) if met_value => format!("`{path}` is not what it should be: {expected}"),
-        _ if met_value => format!("`{path}` is not what it should be"),
-        _ => format!("`{path}` {said}"),
+        Some((_, expected)) if met_value => format!("{field} is not what it should be: {expected}"),
+        _ if met_value => format!("{field} is not what it should be"),
+        _ => format!("{field} {said}"),
     }
 }
 
@@ -194,7 +202,7 @@ mod tests {
     }
 
     fn refusal(body: &str) -> String {
-        match json(body.as_bytes()).and_then(shape::<Sample>) {
+        match shape::<Sample>(body.as_bytes()) {
             Ok(_) => panic!("{body} is refused"),
             Err(error) => error.to_string(),
         }
@@ -211,7 +219,10 @@ mod tests {
                 r#"{"password": "", "nested": {"word": "bad, expected x"}}"#,
                 "`nested.word` is not what it should be: ",
             ),
-            ("[1]", "the body is no JSON object"),
+            ("[1]", "the body is not what it should be: a JSON object"),
+            ("null", "the body is no JSON object"),
+            (r#"{"password": "a", "password": "b"}"#, "`password` is given twice"),
+            (r#"{"password": 12345, "#, "the body is not JSON: it ends too early"),
             (r#"{"password": "hunter2"}'"#, "the body is not JSON: line 1, column 24"),
         ];
         for (body, message) in cases {
@@ -219,12 +230,18 @@ mod tests {
             assert!(said.starts_with(message), "{body}: {said}");
             assert!(!said.contains("hunter2") && !said.contains("12345") && !said.contains("bad"), "{said}");
         }
-        assert!(shape::<Sample>(serde_json::json!({"password": "x", "nested": null, "more": 1})).is_ok());
+        assert!(shape::<Sample>(br#"{"password": "x", "nested": null, "more": [1]}"#).is_ok());
     }
 
     #[test]
-    fn deep_nesting_is_malformed() {
-        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert!(matches!(json(deep.as_bytes()), Err(ApiError::MalformedJson(_))));
+    fn deep_nesting_is_refused_where_it_would_be_kept() {
+        #[derive(Deserialize)]
+        struct Keeps {
+            #[serde(flatten, rename = "others")]
+            _others: serde_json::Map<String, serde_json::Value>,
+        }
+        let deep = format!("{{\"x\": {}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(matches!(shape::<Keeps>(deep.as_bytes()), Err(ApiError::MalformedJson(_))));
+        assert!(matches!(shape::<Sample>(deep.as_bytes()), Err(ApiError::Invalid(_))));
     }
 }

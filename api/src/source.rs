@@ -77,19 +77,25 @@ impl Source {
         log.push_str(&format!("looking for {}/{full}:{tag}\n", self.address.host()));
 
         let registry = Registry::new(&self.transport, self.address.clone(), self.login().await?);
-        let manifest = registry
-            .manifest(&full, &ManifestRef::Tag(tag.clone()))
-            .await
-            .map_err(|error| failure(&error))?;
+        let manifest = registry.manifest(&full, &ManifestRef::Tag(tag.clone())).await.map_err(|error| {
+            if error.is_absence() {
+                let advice = "nothing lies there; push the image that was built, then compile again";
+                Failure::new(Reason::SourceMissing, advice)
+            } else {
+                failure(&error)
+            }
+        })?;
         log.push_str(&format!("found {} ({})\n", manifest.digest, manifest.media_type));
         let revision = revision(&registry, &full, &manifest).await.map_err(|error| failure(&error))?;
         let hash = VersionHash::of(revision.as_deref(), commit, &manifest.digest);
         match revision {
-            Some(revision) if revision == hash.as_str() => log.push_str("it names the commit\n"),
+            Some(revision) if revision == hash.as_str() => {
+                log.push_str(&format!("its {REVISION} names the version\n"))
+            }
             Some(_) => log.push_str(&format!("its {REVISION} is not 40 hex digits and is not used\n")),
             None => log.push_str(&format!("it has no {REVISION}\n")),
         }
-        log.push_str(&format!("the version is {hash}\n"));
+        log.push_str(&format!("the version is {hash}, unless the digest has one already\n"));
         Ok(BuiltImage {
             source: self.address.clone(),
             repository,

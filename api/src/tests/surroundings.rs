@@ -41,8 +41,6 @@ async fn bodies_and_headers_have_limits() {
     let house = House::new().await;
     let body = format!("{{\"registry_url\": \"{}\"}}", "x".repeat(BODY_LIMIT));
     assert_eq!(house.raw("POST /v1/registries", &house.admin, body).await.refused(), (413, 2015));
-    let deep = format!("{{\"registry_url\": {}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
-    assert_eq!(house.raw("POST /v1/registries", &house.admin, deep).await.refused(), (400, 2013));
     let request = Request::get("/v1/registries").header("x-large", "x".repeat(40_000));
     let answer = house.send(request.body(Body::empty()).expect("a request")).await;
     assert_eq!(answer.refused(), (431, 2015));
