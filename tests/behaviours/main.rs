@@ -1,8 +1,10 @@
 //! End-to-end tests, one file a behaviour. Each proves a claim about Drayage from outside, with
 //! real servers; what a unit test can hold is not here.
 
+mod admission;
 mod clients;
 mod credentials;
+mod manifests;
 mod metrics;
 mod outage;
 mod processes;

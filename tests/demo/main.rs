@@ -9,6 +9,7 @@ mod pod;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use harness::cluster::Cluster;
 use harness::image::{Family, Image};
 use harness::registry::{Login, Registry};
 use harness::services::Drayage;
@@ -27,17 +28,46 @@ async fn main() -> ExitCode {
     // Nothing else in this process has installed one.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut narrator = Narrator::default();
-    let result = tokio::select! {
-        result = tell(&mut narrator) => result,
+    let told = tokio::select! {
+        told = tell(&mut narrator) => told,
         interrupted = interrupted() => interrupted.and_then(|()| anyhow::bail!("interrupted")),
+    };
+    let result = match told {
+        Ok(_) if std::env::var("DEMO").is_ok_and(|demo| demo == "once") => Ok(()),
+        Ok(stage) => stay_up(&stage).await,
+        Err(error) => Err(error),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nfailed: {}\n{error:?}", narrator.step());
+            eprintln!("\nfailed: {}\n{error:#}", narrator.step());
             ExitCode::FAILURE
         }
     }
+}
+
+/// What runs when everything has been told; all of it ends with this.
+struct Stage {
+    drayage: Drayage,
+    cluster: Option<Cluster>,
+    _registries: [Registry; 2],
+}
+
+/// Lets the reader try calls of their own.
+async fn stay_up(stage: &Stage) -> Result<()> {
+    let Stage { drayage, cluster, .. } = stage;
+    println!("\nEverything stays up for calls of your own, until Ctrl-C:");
+    println!(
+        "export API={} ADMIN_KEY=\"$(cat {})\"",
+        drayage.api_url()?,
+        drayage.file("admin.key").display()
+    );
+    println!("curl -s \"$API/v1/registries\" -H \"Authorization: Simple $ADMIN_KEY\"");
+    if let Some(cluster) = cluster {
+        println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+        println!("{} -n algorithms get pods -o yaml", cluster.kubectl_path().display());
+    }
+    interrupted().await
 }
 
 /// Ctrl-C, or a polite end.
@@ -50,7 +80,7 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-async fn tell(narrator: &mut Narrator) -> Result<()> {
+async fn tell(narrator: &mut Narrator) -> Result<Stage> {
     narrator.next("Two registries run: the platform's own, and the one where the enterprise scans images");
     let (reader, pusher) = (Login::new("reader")?, Login::new("pusher")?);
     let source = Registry::open().await?;
@@ -125,20 +155,5 @@ async fn tell(narrator: &mut Narrator) -> Result<()> {
     let expected = format!("{}/{inspected}:{COMMIT}", enterprise.host());
     let cluster =
         pod::create(&drayage, &format!("{}/{repository}:{COMMIT}", source.host()), &expected).await?;
-
-    if std::env::var("DEMO").is_ok_and(|demo| demo == "once") {
-        return Ok(());
-    }
-    println!("\nEverything stays up for calls of your own, until Ctrl-C:");
-    println!(
-        "export API={} ADMIN_KEY=\"$(cat {})\"",
-        drayage.api_url()?,
-        drayage.file("admin.key").display()
-    );
-    println!("curl -s \"$API/v1/registries\" -H \"Authorization: Simple $ADMIN_KEY\"");
-    if let Some(cluster) = &cluster {
-        println!("export KUBECONFIG={}", cluster.kubeconfig().display());
-        println!("{} -n algorithms get pods -o yaml", cluster.kubectl_path().display());
-    }
-    interrupted().await
+    Ok(Stage { drayage, cluster, _registries: [source, enterprise] })
 }
