@@ -75,9 +75,7 @@ impl Ledger {
     pub(crate) fn fill(&self, versions: Range<u32>) -> Result<()> {
         let mut db = self.connection()?;
         // Nothing else has the file open and a crash only costs the benchmark.
-        db.execute_batch(
-            "PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA cache_size = -524288;",
-        )?;
+        db.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; PRAGMA cache_size = -524288;")?;
         let tx = db.transaction()?;
         let mut next = Next::after(&tx)?;
         for version in versions {
@@ -132,8 +130,10 @@ impl Next {
         )?
         .execute((SOURCE, &repository, &digest, now, self.revision))?;
         let image = tx.last_insert_rowid();
-        tx.prepare_cached("INSERT INTO image_tag (image, tag, resolved_at, revision) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((image, &hash, now, self.revision))?;
+        tx.prepare_cached(
+            "INSERT INTO image_tag (image, tag, resolved_at, revision) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((image, &hash, now, self.revision))?;
         tx.prepare_cached(
             r#"INSERT INTO version (uuid, algorithm, hash, image, major, minor, patch, document, created_at,
                    published_at)

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let certificate = Certificate::default();
     certificate.replace(&fs::read(args.tls_cert)?, &fs::read(args.tls_key)?)?;
-    let server = Server::bind("webhook", args.listen, Some(tls::server_config(&certificate)?)).await?;
+    let server = Server::bind("floor", args.listen, Some(tls::server_config(&certificate)?)).await?;
     server.serve(|_client| service_fn(answer), shutdown).await;
     Ok(())
 }

@@ -1,0 +1,85 @@
+//! Admission over TLS beside its floor: throughput when saturated, latency at a fixed rate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::load::{self, Server};
+use crate::programs::Program;
+use crate::report::{Figure, median, percentile, shown};
+use crate::review::Reviews;
+
+/// Rounds of each kind, ours and the floor's in turn.
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Requests a second of the fixed rate.
+const RATE: u32 = 1_000;
+/// Answers that are looked into.
+const CHECKED: u32 = 200;
+
+/// Looks into answers: each must move both images to where they were pushed.
+pub(crate) async fn check(server: &Server, reviews: &Reviews) -> Result<()> {
+    let mut connection = server.connect().await?;
+    for _ in 0..CHECKED {
+        let number = reviews.sent();
+        let answer = connection.post(reviews.next()).await?;
+        reviews.check(number, &answer)?;
+    }
+    Ok(())
+}
+
+/// Both servers when saturated.
+pub(crate) async fn saturation(ours: &Server, floor: &Server, reviews: &Arc<Reviews>) -> Result<Vec<Figure>> {
+    for server in [floor, ours] {
+        load::saturate(server, reviews, WARM_UP).await?;
+    }
+    let (mut rates, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let below = load::saturate(floor, reviews, ROUND).await?;
+        let rate = load::saturate(ours, reviews, ROUND).await?;
+        ratios.push(rate / below);
+        floors.push(below);
+        rates.push(rate);
+    }
+    let (rate, below, ratio) = (median(&mut rates), median(&mut floors), median(&mut ratios));
+    Ok(vec![
+        Figure::new("saturated: ours to floor", format!("{ratio:.2}")).target("≥ 0.45", ratio >= 0.45),
+        Figure::new("saturated: requests/s", format!("{rate:.0}"))
+            .floor(format!("{below:.0}"))
+            .target("≥ 10000", rate >= 10_000.0),
+    ])
+}
+
+/// Both servers at a fixed rate.
+pub(crate) async fn latency(ours: &Server, floor: &Server, reviews: &Arc<Reviews>) -> Result<Vec<Figure>> {
+    let mut quantiles: [[Vec<Duration>; 2]; 2] = Default::default();
+    for _ in 0..ROUNDS {
+        for (server, [p50, p99]) in [floor, ours].into_iter().zip(&mut quantiles) {
+            let mut took = load::paced(server, reviews, RATE, ROUND).await?;
+            ensure!(!took.is_empty(), "nothing was sent");
+            p50.push(percentile(&mut took, 50));
+            p99.push(percentile(&mut took, 99));
+        }
+    }
+    let [[floor_p50, floor_p99], [p50, p99]] =
+        quantiles.map(|server| server.map(|mut took| median(&mut took)));
+    let above = p99.saturating_sub(floor_p99);
+    Ok(vec![
+        Figure::new(format!("at {RATE}/s: p99 above the floor's"), shown(above))
+            .target("≤ 2 ms", above <= Duration::from_millis(2)),
+        Figure::new(format!("at {RATE}/s: p50"), shown(p50)).floor(shown(floor_p50)),
+        Figure::new(format!("at {RATE}/s: p99"), shown(p99)).floor(shown(floor_p99)),
+    ])
+}
+
+/// Checks against the webhook's own count that every review of this run was routed.
+pub(crate) async fn check_outcomes(webhook: &Program) -> Result<()> {
+    let page = webhook.admin("/metrics").await?;
+    for line in page.lines().filter(|line| line.starts_with("drayage_admission_requests_total")) {
+        let routed = line.contains(r#"outcome="routed""#);
+        ensure!(routed || line.ends_with(" 0"), "a review was not routed: {line}");
+    }
+    Ok(())
+}
