@@ -3,7 +3,9 @@
 
 mod admission;
 mod clients;
+mod crashes;
 mod credentials;
+mod intruders;
 mod manifests;
 mod metrics;
 mod outage;

@@ -19,7 +19,7 @@ use crate::process::{Process, binary};
 use crate::registry::{Login, Registry};
 
 pub use calls::{Algorithm, Answer};
-pub use review::Review;
+pub use review::{Review, creation_of};
 
 /// One of the programs: its flags stay, its process may be ended and started again.
 #[derive(Debug)]

@@ -56,10 +56,22 @@ impl Algorithm {
 impl Drayage {
     /// Calls the API with a key, and a body if there is one.
     pub async fn call(&self, method: Method, path: &str, key: &str, body: Option<&Value>) -> Result<Answer> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.call_with_bytes(method, path, key, body).await
+    }
+
+    /// Calls the API with bytes that may be no JSON, but are said to be.
+    pub async fn call_with_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        key: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer> {
         let url = format!("{}{path}", self.api_url()?);
         let mut request = self.client.request(method, url).header("authorization", format!("Simple {key}"));
         if let Some(body) = body {
-            request = request.json(body);
+            request = request.header("content-type", "application/json").body(body);
         }
         let response = request.send().await?;
         Ok(Answer { status: response.status().as_u16(), text: response.text().await? })

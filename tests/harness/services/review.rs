@@ -16,14 +16,15 @@ pub struct Review {
 
 impl Drayage {
     /// Posts a review, well formed or not, and gives what came back.
-    pub async fn post_review(&self, request: &Value) -> Result<Answer> {
-        let response = self.client.post(self.webhook_url()?).json(request).send().await?;
+    pub async fn post_review(&self, review: Vec<u8>) -> Result<Answer> {
+        let request = self.client.post(self.webhook_url()?).header("content-type", "application/json");
+        let response = request.body(review).send().await?;
         Ok(Answer { status: response.status().as_u16(), text: response.text().await? })
     }
 
     /// Has a pod admitted, and applies the patch as the API server would.
     pub async fn admit(&self, pod: &Value) -> Result<Review> {
-        let answer = self.post_review(&creation_of(pod)).await?.expect(200)?;
+        let answer = self.post_review(creation_of(pod).to_string().into_bytes()).await?.expect(200)?;
         let response = answer["response"].clone();
         ensure!(response["allowed"] == true, "refused: {response}");
         let mut stored = pod.clone();
@@ -36,7 +37,7 @@ impl Drayage {
 }
 
 /// The review of a pod's creation.
-fn creation_of(pod: &Value) -> Value {
+pub fn creation_of(pod: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
