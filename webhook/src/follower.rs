@@ -10,8 +10,7 @@ use domain::fact::{DatabaseId, FactPage, Revision};
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::Condition;
-use store::DatabaseUrl;
-use store::feed::{Feed, FeedError};
+use store::feed::{DatabaseUrl, Feed, FeedError};
 use tracing::{info, warn};
 
 /// Facts that are in memory beside the table while it is loaded.

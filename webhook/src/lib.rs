@@ -20,7 +20,7 @@ use runtime::program::ProcessArgs;
 use runtime::reload::{self, PairFiles};
 use runtime::server::Server;
 use runtime::tls::{self, Certificate, ChainPath, KeyPath};
-use store::DatabaseUrl;
+use store::feed::DatabaseUrl;
 
 use crate::follower::{Follower, Routes};
 use crate::metrics::AdmissionMetrics;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::fact::{FactPage, Revision};
 
-use crate::url::DatabaseUrl;
+pub use crate::url::DatabaseUrl;
 use crate::{StoreError, sqlite};
 
 /// The feed of one database file. Clones share it.

@@ -6,12 +6,17 @@ use std::str::FromStr;
 use domain::Timestamp;
 use domain::registry::RegistryId;
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row, RowIndex, Transaction};
 use serde_json::Value;
 use uuid::Uuid;
 
+/// A column by its name or, where many rows are read, by its number.
+pub(super) trait Column: RowIndex + Display + Copy {}
+
+impl<C: RowIndex + Display + Copy> Column for C {}
+
 /// Reads a text column as a type that is kept as its text.
-pub(super) fn parsed<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<T>
+pub(super) fn parsed<T>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<T>
 where
     T: FromStr<Err: Display>,
 {
@@ -20,7 +25,7 @@ where
 }
 
 /// The same of a column that may be null.
-pub(super) fn parsed_option<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+pub(super) fn parsed_option<T>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<T>>
 where
     T: FromStr<Err: Display>,
 {
@@ -31,12 +36,12 @@ where
 }
 
 /// A moment.
-pub(super) fn moment(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+pub(super) fn moment(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Timestamp> {
     at(row.get(column)?).map_err(|error| unreadable(column, &error))
 }
 
 /// The same of a column that may be null.
-pub(super) fn moment_option(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn moment_option(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(column)? {
         Some(ms) => at(ms).map(Some).map_err(|error| unreadable(column, &error)),
         None => Ok(None),
@@ -44,22 +49,22 @@ pub(super) fn moment_option(row: &Row<'_>, column: &str) -> rusqlite::Result<Opt
 }
 
 /// A count, which is never negative.
-pub(super) fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, column: impl Column) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or_default())
 }
 
 /// A registry's public id.
-pub(super) fn registry_id(row: &Row<'_>, column: &str) -> rusqlite::Result<RegistryId> {
+pub(super) fn registry_id(row: &Row<'_>, column: impl Column) -> rusqlite::Result<RegistryId> {
     parsed::<Uuid>(row, column).map(RegistryId)
 }
 
 /// A document.
-pub(super) fn document(row: &Row<'_>, column: &str) -> rusqlite::Result<Value> {
+pub(super) fn document(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Value> {
     parsed(row, column)
 }
 
 /// A value that this version cannot read.
-pub(super) fn unreadable(column: &str, why: &dyn Display) -> rusqlite::Error {
+pub(super) fn unreadable(column: impl Display, why: &dyn Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {why}").into())
 }
 

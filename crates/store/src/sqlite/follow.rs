@@ -103,32 +103,26 @@ fn page(db: &Connection, after: Revision, limit: usize) -> rusqlite::Result<Fact
 
 type ReadFact = fn(&Row<'_>) -> rusqlite::Result<Fact>;
 
-/// One statement a kind of fact. Within a page, what others refer to comes first.
+/// One statement a kind of fact, its columns read by number: a first load reads them by the million. Within a page, what others refer to comes first.
 const FACTS: [(&str, ReadFact); 5] = [
     (
         "SELECT source FROM instance WHERE source IS NOT NULL AND source_revision > ?1 AND source_revision <= ?2",
-        |row| columns::parsed(row, "source").map(Fact::Source),
+        |row| columns::parsed(row, 0).map(Fact::Source),
     ),
     (
         "SELECT uuid, name, deleted_at IS NULL AS live FROM registry
          WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
-        |row| {
-            Ok(Fact::Registry {
-                id: columns::registry_id(row, "uuid")?,
-                name: row.get("name")?,
-                live: row.get("live")?,
-            })
-        },
+        |row| Ok(Fact::Registry { id: columns::registry_id(row, 0)?, name: row.get(1)?, live: row.get(2)? }),
     ),
     (
         "SELECT id, source, repository, digest FROM image
          WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
         |row| {
             Ok(Fact::Image {
-                id: columns::count(row, "id").map(ImageId)?,
-                source: columns::parsed(row, "source")?,
-                repository: columns::parsed(row, "repository")?,
-                digest: columns::parsed(row, "digest")?,
+                id: columns::count(row, 0).map(ImageId)?,
+                source: columns::parsed(row, 1)?,
+                repository: columns::parsed(row, 2)?,
+                digest: columns::parsed(row, 3)?,
             })
         },
     ),
@@ -136,9 +130,9 @@ const FACTS: [(&str, ReadFact); 5] = [
         "SELECT image, tag, revision FROM image_tag WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
         |row| {
             Ok(Fact::Tag {
-                image: columns::count(row, "image").map(ImageId)?,
-                tag: columns::parsed(row, "tag")?,
-                revision: columns::count(row, "revision").map(Revision)?,
+                image: columns::count(row, 0).map(ImageId)?,
+                tag: columns::parsed(row, 1)?,
+                revision: columns::count(row, 2).map(Revision)?,
             })
         },
     ),
@@ -148,12 +142,12 @@ const FACTS: [(&str, ReadFact); 5] = [
          WHERE o.revision > ?1 AND o.revision <= ?2 ORDER BY o.revision",
         |row| {
             Ok(Fact::Route(Route {
-                image: columns::count(row, "image").map(ImageId)?,
-                registry: columns::registry_id(row, "uuid")?,
-                address: columns::parsed(row, "address")?,
-                tag: columns::parsed(row, "tag")?,
-                succeeded_at: columns::moment(row, "succeeded_at")?,
-                succeeded: columns::count(row, "revision").map(Revision)?,
+                image: columns::count(row, 0).map(ImageId)?,
+                registry: columns::registry_id(row, 1)?,
+                address: columns::parsed(row, 2)?,
+                tag: columns::parsed(row, 3)?,
+                succeeded_at: columns::moment(row, 4)?,
+                succeeded: columns::count(row, 5).map(Revision)?,
             }))
         },
     ),
