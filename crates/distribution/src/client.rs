@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use domain::credentials::Credentials;
@@ -22,7 +23,7 @@ const CONTENT_DIGEST: &str = "docker-content-digest";
 /// Without a proof, with a kept token, with a fresh one, and once more when the challenge changed.
 const PROOFS: usize = 4;
 
-/// One registry with one login, or none. Clones share their tokens.
+/// One registry with one login, or none. All of one transport with the same login share their tokens.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -33,6 +34,8 @@ struct Inner {
     name: String,
     home: Home,
     keeper: Keeper,
+    /// The registry has taken the login in this `Registry`'s own life.
+    proven: AtomicBool,
 }
 
 impl fmt::Debug for Registry {
@@ -68,7 +71,8 @@ impl Registry {
             .expect("a constant URL is legal");
         let home = Home::new(transport, url);
         let name = address.host().as_str().to_owned();
-        Self { inner: Arc::new(Inner { name, home, keeper: Keeper::new(login) }) }
+        let keeper = Keeper::new(transport.sessions(), home.url(), login);
+        Self { inner: Arc::new(Inner { name, home, keeper, proven: AtomicBool::new(false) }) }
     }
 
     /// The registry's host as references spell it.
@@ -91,8 +95,11 @@ impl Registry {
         }
         let purpose = Purpose { action: Action::Login, repository: None, scope: Scope::Known };
         match self.send(&purpose, self.request(Method::GET, "/v2/")).await {
-            Err(error) if error.is_absence() => Ok(()),
-            other => other.map(drop),
+            Err(error) if !error.is_absence() => Err(error),
+            _ => {
+                self.inner.keeper.accept(true);
+                Ok(())
+            }
         }
     }
 
@@ -208,7 +215,7 @@ impl Registry {
     }
 
     async fn try_send(&self, purpose: &Purpose<'_>, request: &mut Request) -> Result<Exchange, Cause> {
-        let Inner { home, keeper, .. } = &*self.inner;
+        let Inner { home, keeper, proven, .. } = &*self.inner;
         let mut refused: Option<HeaderValue> = None;
         for _ in 0..PROOFS {
             let proof = keeper.proof(home, &purpose.scope, refused.as_ref()).await?;
@@ -216,10 +223,20 @@ impl Registry {
             let exchange = home.exchange(request, pass).await?;
             if exchange.status() != StatusCode::UNAUTHORIZED || !exchange.at_home {
                 if matches!(proof, Proof::Basic(_)) && exchange.at_home {
-                    keeper.accept();
+                    keeper.accept(true);
+                    proven.store(true, Ordering::Relaxed);
                 }
                 if exchange.status().is_success() {
                     return Ok(exchange);
+                }
+                // A kept token may be older than the right that it lacks.
+                if exchange.status() == StatusCode::FORBIDDEN
+                    && exchange.at_home
+                    && request.is_repeatable()
+                    && let Proof::Bearer { header, fresh: false } = proof
+                {
+                    refused = Some(header);
+                    continue;
                 }
                 return Err(Cause::Status(Box::new(refusal(exchange, &keeper.secrets(&proof)).await)));
             }
@@ -233,8 +250,13 @@ impl Registry {
                 // Another request has learnt it meanwhile.
                 Proof::Nothing => {}
                 Proof::Bearer { header, fresh: false } => refused = Some(header),
-                Proof::Basic(_) if keeper.is_accepted() => return Err(Cause::Denied(Box::new(answer))),
-                Proof::Basic(_) => return Err(Cause::LoginRefused(Box::new(answer))),
+                Proof::Basic(_) if proven.load(Ordering::Relaxed) => {
+                    return Err(Cause::Denied(Box::new(answer)));
+                }
+                Proof::Basic(_) => {
+                    keeper.accept(false);
+                    return Err(Cause::LoginRefused(Box::new(answer)));
+                }
                 Proof::Bearer { .. } if keeper.login().is_none() => return Err(Cause::LoginMissing),
                 Proof::Bearer { .. } if error.as_deref() == Some("invalid_token") => {
                     let problem = "the registry does not take its tokens".to_owned();

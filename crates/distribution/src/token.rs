@@ -3,10 +3,9 @@
 //! Called by `client` before every request.
 
 mod challenge;
+mod session;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -23,6 +22,8 @@ use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
 pub(crate) use challenge::Challenge;
+pub(crate) use session::Sessions;
+use session::{Session, Token};
 
 use crate::error::{Answer, Cause, retry_after};
 use crate::transport::{Exchange, Home, Pass, Payload, Request, host_of};
@@ -80,25 +81,15 @@ impl Proof {
     }
 }
 
-struct Token {
-    header: HeaderValue,
-    until: Instant,
-}
-
-type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
-
-/// The login of one registry, what the registry wants to see of it, and the tokens got for it.
+/// The login of one registry, and the session in which it is known there.
 pub(crate) struct Keeper {
     login: Option<Credentials>,
-    challenge: Mutex<Option<Challenge>>,
-    slots: Mutex<HashMap<Scope, Slot>>,
-    accepted: AtomicBool,
+    session: Arc<Session>,
 }
 
 impl Keeper {
-    pub(crate) fn new(login: Option<Credentials>) -> Self {
-        let (challenge, slots) = (Mutex::default(), Mutex::default());
-        Self { login, challenge, slots, accepted: AtomicBool::new(false) }
+    pub(crate) fn new(sessions: &Sessions, home: &Url, login: Option<Credentials>) -> Self {
+        Self { session: sessions.session(home, login.as_ref()), login }
     }
 
     /// The login.
@@ -106,25 +97,19 @@ impl Keeper {
         self.login.as_ref()
     }
 
-    /// Whether the login is known to be good.
+    /// Whether the login was known to be good a moment ago.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.accepted.load(Ordering::Relaxed)
+        self.session.is_accepted()
     }
 
-    /// Remembers that the login is good.
-    pub(crate) fn accept(&self) {
-        self.accepted.store(true, Ordering::Relaxed);
+    /// Remembers whether the login is good.
+    pub(crate) fn accept(&self, good: bool) {
+        self.session.accept(good);
     }
 
     /// Takes up what the registry asks for. Whether that is news.
     pub(crate) fn learn(&self, challenge: Challenge) -> bool {
-        let mut known = lock(&self.challenge);
-        let news = known.as_ref() != Some(&challenge);
-        if news {
-            lock(&self.slots).clear();
-            *known = Some(challenge);
-        }
-        news
+        self.session.learn(challenge)
     }
 
     /// The proof for a request; `refused` is one that the registry did not take.
@@ -134,14 +119,12 @@ impl Keeper {
         scope: &Scope,
         refused: Option<&HeaderValue>,
     ) -> Result<Proof, Cause> {
-        let challenge = lock(&self.challenge).clone();
-        match (challenge, &self.login) {
+        match (self.session.challenge(), &self.login) {
             (None, _) => Ok(Proof::Nothing),
             (Some(Challenge::Basic), None) => Err(Cause::LoginMissing),
             (Some(Challenge::Basic), Some(login)) => Ok(Proof::Basic(basic(login))),
             (Some(Challenge::Bearer { realm, service }), _) => {
-                let slot = lock(&self.slots).entry(scope.clone()).or_default().clone();
-                // Held while the token is fetched: whoever else wants one waits for it.
+                let slot = self.session.slot(scope);
                 let mut kept = slot.lock().await;
                 if let Some(token) = kept.as_ref()
                     && token.until > Instant::now()
@@ -194,7 +177,7 @@ impl Keeper {
             let body = exchange.bytes(ANSWER_LIMIT).await.map_err(|cause| failed(cause.to_string(), None))?;
             let token =
                 Token::read(&body).ok_or_else(|| failed("its answer holds no token".to_owned(), None))?;
-            self.accept();
+            self.accept(true);
             return Ok(token);
         }
         let wait = retry_after(exchange.response.headers(), Timestamp::now());
@@ -281,8 +264,4 @@ fn basic(login: &Credentials) -> HeaderValue {
     let mut header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
     header.set_sensitive(true);
     header
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! The HTTP client under every registry: TLS roots, pools, timeouts, proxies and the guard over the
-//! addresses that answers may lead to. One a process, cheap to clone. It knows no protocol and no login.
+//! addresses that answers may lead to. One a process, cheap to clone. It keeps the sessions of `token`
+//! for all registries, and knows no protocol itself.
 
 mod exchange;
 mod proxy;
@@ -18,6 +19,8 @@ use url::{Host, Url};
 
 pub(crate) use exchange::{Exchange, Home, Pass, Payload, Request, host_of};
 use reach::Reach;
+
+use crate::token::Sessions;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +54,7 @@ pub enum TransportError {
 pub struct Transport {
     /// One client for each reach, since reqwest's resolver belongs to the client.
     clients: Arc<[reqwest::Client; 4]>,
+    sessions: Arc<Sessions>,
 }
 
 impl Transport {
@@ -79,7 +83,13 @@ impl Transport {
             builder.build()
         };
         let [public, private, loopback, both] = Reach::ALL.map(client);
-        Ok(Self { clients: Arc::new([public?, private?, loopback?, both?]) })
+        let clients = Arc::new([public?, private?, loopback?, both?]);
+        Ok(Self { clients, sessions: Arc::default() })
+    }
+
+    /// What is known of logins at registries.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// The client for a URL, unless the URL names an address outside the reach. Names are checked

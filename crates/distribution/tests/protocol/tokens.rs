@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use distribution::{Cause, ManifestRef};
+use distribution::{Cause, ManifestRef, Registry, Transport};
+use domain::credentials::Credentials;
 use domain::push::Reason;
 use futures_util::future::join_all;
 
@@ -184,4 +185,69 @@ async fn a_proof_that_changes_each_time_comes_to_an_end() {
     let at = ManifestRef::Digest(digest_of(b"x"));
     registry.resolve(&repository(), &at).await.expect_err("no end");
     assert!(server.lines().len() < 10, "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn a_later_registry_of_the_same_login_begins_with_the_token_of_the_first() {
+    let server = with_tokens(0, "").await;
+    let transport = Transport::new(None).expect("a transport");
+    let registry = |name, password| {
+        let login = Some(Credentials::new(name, password));
+        Registry::new(&transport, format!("http://{}", server.host).parse().expect("an address"), login)
+    };
+    for _ in 0..3 {
+        let registry = registry("ann", "hunter2");
+        registry.resolve(&repository(), &tag("v1")).await.expect("an answer");
+        registry.prove_login().await.expect("proven");
+    }
+    assert_eq!(server.lines().len(), 5, "a question without a token, the token, and one question each");
+    let error = registry("ann", "hunter3").resolve(&repository(), &tag("v1")).await.expect_err("refused");
+    assert!(matches!(error.cause, Cause::LoginRefused(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_kept_token_that_lacks_a_right_is_renewed_before_it_means_denied() {
+    let given = AtomicUsize::new(0);
+    let granted = std::sync::Arc::new(AtomicUsize::new(usize::MAX));
+    let from = granted.clone();
+    let server = Scripted::start(move |seen| match seen.line().as_str() {
+        "GET /token" => {
+            Reply::new(200).body(format!("{{\"token\":\"T{}\"}}", given.fetch_add(1, Ordering::SeqCst)))
+        }
+        _ => {
+            let token = seen.header("authorization").and_then(|it| it.strip_prefix("Bearer T")?.parse().ok());
+            match token {
+                None => challenge(host(seen), ""),
+                Some(number) if from.load(Ordering::SeqCst) <= number => Reply::new(404),
+                Some::<usize>(_) => Reply::new(403),
+            }
+        }
+    })
+    .await;
+    let registry = registry(&server.host, Some(("ann", "hunter2")));
+    let error = registry.resolve(&repository(), &tag("v1")).await.expect_err("denied");
+    assert_eq!(failure(&error, "hunter2").reason, Reason::Denied);
+    granted.store(1, Ordering::SeqCst);
+    assert_eq!(registry.resolve(&repository(), &tag("v1")).await.expect("an answer"), None);
+}
+
+#[tokio::test]
+async fn a_password_that_is_no_longer_good_is_refused_and_not_denied() {
+    let good = std::sync::Arc::new(AtomicUsize::new(1));
+    let still = good.clone();
+    let server = Scripted::start(move |seen| match seen.header("authorization") {
+        Some(BASIC) if still.load(Ordering::SeqCst) == 1 => Reply::new(404),
+        _ => Reply::new(401).header("WWW-Authenticate", "Basic realm=\"x\""),
+    })
+    .await;
+    let transport = Transport::new(None).expect("a transport");
+    let registry = || {
+        let login = Some(Credentials::new("ann", "hunter2"));
+        Registry::new(&transport, format!("http://{}", server.host).parse().expect("an address"), login)
+    };
+    registry().resolve(&repository(), &tag("v1")).await.expect("an answer");
+    good.store(0, Ordering::SeqCst);
+    let error = registry().resolve(&repository(), &tag("v1")).await.expect_err("refused");
+    assert!(matches!(error.cause, Cause::LoginRefused(_)), "{error:?}");
+    registry().prove_login().await.expect_err("it is not taken for good any more");
 }
