@@ -24,5 +24,5 @@ lint:
 
 # The targets of docs/benchmarks.md, measured beside their floor. KEEP=DIR keeps the database.
 bench:
-	@cargo build --quiet --release --bins
+	@cargo build --quiet --release --bin bench --bin bench-floor --bin drayage-api --bin drayage-syncer --bin drayage-webhook
 	@$(target)/release/bench

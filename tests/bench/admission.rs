@@ -19,7 +19,7 @@ const RATE: u32 = 1_000;
 /// Answers that are looked into.
 const CHECKED: u32 = 200;
 
-/// Looks into answers: each must move both images to where they were pushed.
+/// Looks into answers: each must move its image to where it was pushed.
 pub(crate) async fn check(server: &Server, reviews: &Reviews) -> Result<()> {
     let mut connection = server.connect().await?;
     for _ in 0..CHECKED {

@@ -54,7 +54,7 @@ pub(crate) async fn visibility(ledger: &Ledger, server: &Server, reviews: &Revie
         let claim = store.claim_push("bench", LEASE).await?.context("a due push")?;
         store.finish_push(&claim, Moved::default(), Pullable::Verified).await?;
         let committed = Instant::now();
-        let review = reviews.naming("docker.io/library/busybox", &format!("{SOURCE}/{repository}@{digest}"));
+        let review = reviews.naming(&format!("{SOURCE}/{repository}@{digest}"));
         let expected = format!("{DESTINATION}/{repository}@{digest}");
         while patched_images(&connection.post(review.clone()).await?)? != [expected.clone()] {
             ensure!(committed.elapsed() < Duration::from_secs(60), "the route of {digest} never came");

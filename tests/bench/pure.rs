@@ -35,14 +35,14 @@ pub(crate) async fn mutation(ledger: &Ledger, reviews: &Reviews) -> Result<Vec<F
         let start = Instant::now();
         let request = admission::read(&review)?;
         let (answer, _) = admission::admit(&request, &table, Unrouted::Allow);
-        let answer = serde_json::to_vec(&answer)?;
+        let answer = answer.to_json()?;
         whole.push(start.elapsed());
         ensure!(!answer.is_empty(), "an empty answer");
     }
     let (alone, whole) = (median(&mut alone), median(&mut whole));
     let routes = table.routes();
     Ok(vec![
-        Figure::new(format!("mutate alone, two images, {routes} routes"), shown(alone))
+        Figure::new(format!("mutate alone, {routes} routes"), shown(alone))
             .target("≤ 20 µs", alone <= Duration::from_micros(20)),
         Figure::new(format!("from review to answer, without HTTP, {routes} routes"), shown(whole)),
     ])

@@ -47,7 +47,12 @@ impl Report {
     /// Takes the figures of one measurement up, or says why there are none.
     pub(crate) fn take(&mut self, what: &str, measured: Result<Vec<Figure>>) {
         match measured {
-            Ok(figures) => self.figures.extend(figures),
+            Ok(figures) => {
+                for Figure { what, ours, floor, .. } in &figures {
+                    eprintln!("  {what}: {ours} {floor}");
+                }
+                self.figures.extend(figures);
+            }
             Err(error) => {
                 eprintln!("{what} could not be measured: {error:?}");
                 self.failures += 1;

@@ -1,5 +1,5 @@
-//! The reviews that are sent: a pod as an API server shows it to its webhooks, with two of the routed
-//! images in it, one by tag and one by digest, another pair in each review.
+//! The reviews that are sent: a pod as an API server shows it to its webhooks, with one of the routed
+//! images between two of other registries, another one in each review, by tag and by digest in turn.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,8 +18,8 @@ const STRIDE: u32 = 99_991;
 /// All reviews of a database of a known size.
 #[derive(Debug)]
 pub(crate) struct Reviews {
-    /// What stands before, between and after the two images.
-    parts: [String; 3],
+    /// What stands before and after the image.
+    parts: [String; 2],
     images: Vec<Image>,
     sent: AtomicU32,
 }
@@ -52,22 +52,20 @@ impl Reviews {
     /// Of a database with this many versions.
     pub(crate) fn new(versions: u32) -> Result<Self> {
         let text: String = TEMPLATE.lines().collect();
-        let (before, rest) = text.split_once("${MODEL}").context("the first image")?;
-        let (between, after) = rest.split_once("${ALGORITHM}").context("the second image")?;
-        let parts = [before, between, after].map(str::to_owned);
+        let (before, after) = text.split_once("${IMAGE}").context("the image")?;
+        let parts = [before, after].map(str::to_owned);
         Ok(Self { parts, images: (0..versions).map(Image::of).collect(), sent: AtomicU32::new(0) })
     }
 
     /// The next review.
     pub(crate) fn next(&self) -> Bytes {
-        let [one, two] = self.references(SOURCE, self.sent.fetch_add(1, Ordering::Relaxed));
-        self.naming(&one, &two)
+        self.naming(&self.reference(SOURCE, self.sent.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// A review of a pod with these two images.
-    pub(crate) fn naming(&self, one: &str, two: &str) -> Bytes {
-        let [before, between, after] = &self.parts;
-        Bytes::from([before, one, between, two, after].concat())
+    /// A review of a pod with this image.
+    pub(crate) fn naming(&self, image: &str) -> Bytes {
+        let [before, after] = &self.parts;
+        Bytes::from([before, image, after].concat())
     }
 
     /// How many were made.
@@ -80,19 +78,17 @@ impl Reviews {
         self.next().len()
     }
 
-    /// The two images of a review, by its number.
-    fn references(&self, registry: &str, number: u32) -> [String; 2] {
-        let count = self.images.len();
-        let at = |number: u32| &self.images[number.wrapping_mul(STRIDE) as usize % count];
-        let by_digest = number.is_multiple_of(2);
-        [at(number).at(registry, by_digest), at(number ^ 1).at(registry, !by_digest)]
+    /// The image of a review, by its number.
+    fn reference(&self, registry: &str, number: u32) -> String {
+        let image = &self.images[number.wrapping_mul(STRIDE) as usize % self.images.len()];
+        image.at(registry, number.is_multiple_of(2))
     }
 
-    /// Checks that the answer to the review of this number moves both images.
+    /// Checks that the answer to the review of this number moves its image.
     pub(crate) fn check(&self, number: u32, answer: &[u8]) -> Result<()> {
         let images = patched_images(answer)?;
-        let expected = self.references(DESTINATION, number);
-        ensure!(images == expected, "the answer names {images:?} instead of {expected:?}");
+        let expected = self.reference(DESTINATION, number);
+        ensure!(images == [expected.as_str()], "the answer names {images:?} instead of {expected}");
         Ok(())
     }
 }

@@ -125,8 +125,7 @@ impl Shared {
         let start = Instant::now();
         let review = admission::read(&body)?;
         let (answer, outcome) = admission::admit(&review, table, self.unrouted);
-        // An answer is made of strings, which always serialise.
-        let json = serde_json::to_vec(&answer).map_err(Malformed::Json)?;
+        let json = answer.to_json().map_err(Malformed::Json)?;
         self.metrics.admitted(outcome, start.elapsed());
         self.log(&review, &answer, outcome);
         Ok(json)

@@ -58,7 +58,7 @@ impl<'r> Answer<'r> {
     pub(super) fn new(uid: &'r str, mutation: Mutation) -> Self {
         let Mutation { patch, refusal, warnings, routes, pushes, .. } = mutation;
         // Pointers and strings always serialise.
-        let json = (!patch.is_empty()).then(|| serde_json::to_vec(&patch).unwrap_or_default());
+        let json = (!patch.is_empty()).then(|| json_of(&patch).unwrap_or_default());
         let patch = json.map(|json| STANDARD.encode(json));
         let audit_annotations = (!routes.is_empty())
             .then(|| AuditAnnotations { route: routes.join("; "), push: pushes.join("; ") });
@@ -79,9 +79,24 @@ impl<'r> Answer<'r> {
         Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response }
     }
 
+    /// The answer as it goes over the wire.
+    ///
+    /// # Errors
+    /// None in practice: an answer is made of strings, which always serialise.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        json_of(self)
+    }
+
     /// What is told to the person: the refusal, else the warnings.
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         let refusal = self.response.status.as_ref().map(|status| &*status.message);
         refusal.into_iter().chain(self.response.warnings.iter().map(String::as_str))
     }
+}
+
+/// Room is made for what is usual at once: growing from nothing costs as much as the writing.
+fn json_of(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = Vec::with_capacity(2048);
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json)
 }
