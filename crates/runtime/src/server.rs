@@ -2,6 +2,8 @@
 //! Every connection is a task of its own, so a panic closes that connection and nothing else.
 //! Limits on bodies and on the time of a request belong to the service.
 
+mod closing;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::Shutdown;
+use crate::server::closing::{Announced, Lingering};
 
 /// The pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -191,14 +194,15 @@ impl Connection {
         stream.set_nodelay(true)?;
         match &self.tls {
             Some(acceptor) => {
-                let stream = tokio::time::timeout(self.handshake, acceptor.accept(stream)).await??;
+                let handshake = acceptor.accept(Lingering::new(stream));
+                let stream = tokio::time::timeout(self.handshake, handshake).await??;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.speak(http2, stream, service).await
             }
             None => {
                 let mut first = [0; 3];
                 let read = tokio::time::timeout(self.handshake, stream.peek(&mut first)).await??;
-                self.speak(first[..read] == *b"PRI", stream, service).await
+                self.speak(first[..read] == *b"PRI", Lingering::new(stream), service).await
             }
         }
     }
@@ -214,7 +218,7 @@ impl Connection {
         B::Error: Into<Error>,
     {
         let protocol = if http2 { &self.protocols.http2 } else { &self.protocols.http1 };
-        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = protocol.serve_connection(TokioIo::new(stream), Announced(service)).into_owned();
         self.watcher.watch(connection).await
     }
 }

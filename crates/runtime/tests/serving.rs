@@ -114,6 +114,27 @@ async fn a_silent_client_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_client_whose_body_nobody_read() {
+    let refuse = |_request: Request<Incoming>| async {
+        let mut response = Response::new(Full::new(Bytes::from("no")));
+        *response.status_mut() = hyper::StatusCode::FORBIDDEN;
+        Ok::<_, Infallible>(response)
+    };
+    let server = Server::bind("test", loopback(), None).await.unwrap();
+    let address = server.address();
+    tokio::spawn(server.serve(move |_| service_fn(refuse), Shutdown::new(Duration::ZERO)));
+    let body = vec![b'x'; 8 << 20];
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.contains("connection: close") && answer.ends_with("no"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_admin_server_tells_readiness_in_words() {
     provider();
     let (health, shutdown) = (Health::default(), Shutdown::new(Duration::ZERO));
