@@ -150,9 +150,13 @@ pub(crate) async fn idleness(ledger: &Ledger, folder: &Path, webhook: &Program) 
         };
         let percent = used.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
         let ready = program.ready_after;
+        let cost = program.ready_cost;
         figures.push(
-            Figure::new(format!("{name}: from start to ready"), shown(ready))
-                .target("≤ 300 ms", ready <= Duration::from_millis(300)),
+            Figure::new(
+                format!("{name}: from start to ready"),
+                format!("{} ({} of CPU)", shown(ready), shown(cost)),
+            )
+            .target("≤ 300 ms", ready <= Duration::from_millis(300)),
         );
         figures.push(
             Figure::new(format!("{name}: idle CPU of a core"), format!("{percent:.2} %"))

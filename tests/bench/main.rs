@@ -19,6 +19,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use harness::certificates::{Authority, Pair};
 
+use crate::admission::Measured;
 use crate::fill::Ledger;
 use crate::load::Server;
 use crate::programs::Program;
@@ -80,22 +81,22 @@ impl Bench {
         let webhook = Program::webhook(ledger, pair).await?;
         let resident = webhook.resident()?;
         let floor = Program::floor(pair).await?;
-        let ours = Server::new(webhook.address, authority.pem())?;
-        let below = Server::new(floor.address, authority.pem())?;
+        let ours = Measured::new(webhook, authority)?;
+        let below = Measured::new(floor, authority)?;
         let reviews = Arc::new(Reviews::new(ROUTES)?);
         eprintln!("reviews of {} bytes on {} connections", reviews.length(), load::CONNECTIONS);
-        admission::check(&ours, &reviews).await?;
+        admission::check(&ours.server, &reviews).await?;
         eprintln!("admission when saturated");
         report.take("saturated", admission::saturation(&ours, &below, &reviews).await);
         eprintln!("admission at a fixed rate");
-        report.take("at a fixed rate", admission::latency(&ours, &below, &reviews).await);
-        admission::check_outcomes(&webhook).await?;
+        report.take("at a fixed rate", admission::latency(&ours.server, &below.server, &reviews).await);
+        admission::check_outcomes(&ours.program).await?;
         eprintln!("memory, new routes, what is idle");
-        let after = webhook.resident()?;
-        report.take("memory", Ok(memory(resident, after, floor.resident()?)));
+        let after = ours.program.resident()?;
+        report.take("memory", Ok(memory(resident, after, below.program.resident()?)));
         report.take("mutate", pure::mutation(ledger, &reviews).await);
-        report.take("a new route", ledger::visibility(ledger, &ours, &reviews).await);
-        report.take("what is idle", ledger::idleness(ledger, folder.path(), &webhook).await);
+        report.take("a new route", ledger::visibility(ledger, &ours.server, &reviews).await);
+        report.take("what is idle", ledger::idleness(ledger, folder.path(), &ours.program).await);
         Ok(resident)
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Program {
     pub(crate) address: SocketAddr,
     /// From its start until it said that it is ready.
     pub(crate) ready_after: Duration,
+    /// The CPU time that this took.
+    pub(crate) ready_cost: Duration,
 }
 
 impl Program {
@@ -63,7 +65,8 @@ impl Program {
         let started = Instant::now();
         let process = Process::start(command)?;
         let address = listening(&process, role).await?;
-        Ok(Self { process, started, address, ready_after: started.elapsed() })
+        let ready_after = started.elapsed();
+        Ok(Self { process, started, address, ready_after, ready_cost: Duration::ZERO })
     }
 
     async fn ready(mut self) -> Result<Self> {
@@ -73,6 +76,7 @@ impl Program {
             let answer = client.get(&url).send().await?;
             self.ready_after = self.started.elapsed();
             if answer.status() == 200 {
+                self.ready_cost = self.cpu()?;
                 return Ok(self);
             }
             let reason = answer.text().await?;

@@ -97,6 +97,8 @@ ordered! {
     Destination by repository: u32, place: u32;
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// The tag of a push. Most are version hashes of 40 hex digits, which need no heap.
 #[derive(Clone)]
 pub(super) enum RouteTag {
@@ -113,7 +115,12 @@ impl From<&Tag> for RouteTag {
 impl std::fmt::Display for RouteTag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Hash(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            // By hand, for formatting twenty numbers costs as much as looking the route up.
+            Self::Hash(bytes) => {
+                let digits =
+                    bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+                f.write_str(str::from_utf8(digits.as_flattened()).unwrap_or_default())
+            }
             Self::Text(text) => f.write_str(text),
         }
     }
