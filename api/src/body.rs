@@ -70,7 +70,9 @@ fn shape<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         Err(error) if error.is_data() => {
             Err(ApiError::Invalid(sentence(&track.path().to_string(), &error.to_string())))
         }
-        Err(error) => Err(malformed(&error)),
+        Err(error) if error.to_string().starts_with("recursion limit") => Err(malformed(&error)),
+        // To serde_json a word of an enum that is no string is a mistake in the JSON; it is one in the field.
+        Err(_) => Err(ApiError::Invalid(sentence(&track.path().to_string(), "invalid type"))),
     }
 }
 
@@ -219,6 +221,8 @@ mod tests {
                 r#"{"password": "", "nested": {"word": "bad, expected x"}}"#,
                 "`nested.word` is not what it should be: ",
             ),
+            (r#"{"password": "", "nested": {"word": 5}}"#, "`nested.word` is not what it should be"),
+            (r#"{"password": "", "nested": {"word": {}}}"#, "`nested.word` is not what it should be"),
             ("[1]", "the body is not what it should be: a JSON object"),
             ("null", "the body is no JSON object"),
             (r#"{"password": "a", "password": "b"}"#, "`password` is given twice"),

@@ -68,7 +68,7 @@ pub(crate) enum ApiError {
     )]
     LoginNeeded,
     #[error(
-        "this version was not pushed anywhere yet; give `registry_push_credentials` with a `registry_id`"
+        "there is no registry to push to again: the version was not pushed anywhere yet, or that registry is gone; give `registry_push_credentials` with a `registry_id`"
     )]
     NothingToRepeat,
     #[error("`registry_url` and the algorithm's names together are longer than a reference may be")]
@@ -101,7 +101,7 @@ pub(crate) const OUR_CODES: [(u16, &str); 6] = [
     (7002, "the registry is in use"),
     (7003, "the registry is cordoned: it takes no new pushes"),
     (7004, "the stored login is not sent to another host; give it again"),
-    (7005, "the version was not pushed anywhere yet, so there is nothing to repeat"),
+    (7005, "the version was not pushed to any registry that still exists, so there is nothing to repeat"),
     (7006, "address and names together are longer than a reference may be"),
 ];
 

@@ -20,6 +20,8 @@ use crate::views::key::{KeyBody, KeyView};
 
 /// What stands for the file's key where keys are listed for people; the key itself may be short.
 const FILE_KEY_MASK: &str = "admin-key-file";
+/// An admin key that people chose themselves is at least this long, in characters.
+const SHORTEST_FILE_KEY: usize = 8;
 
 /// Makes a key, which is shown this once. A username comes into being with its first key.
 #[utoipa::path(post, path = "/v1/users/{username}/keys", tag = "keys", request_body = Option<KeyBody>,
@@ -104,9 +106,9 @@ fn file_key(path: &Path) -> anyhow::Result<ApiKey> {
         }
         read => read.map_err(refused)?,
     };
-    Ok(ApiKey::parse(&text).ok_or_else(|| {
+    Ok(ApiKey::parse(&text).filter(|key| key.reveal().len() >= SHORTEST_FILE_KEY).ok_or_else(|| {
         UsageError::new(format!(
-            "--admin-key-file: {} does not hold a key: one word of at most {KEY_LIMIT} printable ASCII characters",
+            "--admin-key-file: {} does not hold a key: one word of {SHORTEST_FILE_KEY} to {KEY_LIMIT} printable ASCII characters",
             path.display()
         ))
     })?)

@@ -187,9 +187,8 @@ fn certificate(files: PairFiles, health: &Health, shutdown: &Shutdown) -> Certif
 /// Keeps the condition equal to whether the database answers.
 async fn watch(store: Store, condition: Condition, shutdown: Shutdown) {
     loop {
-        // Any look-up does; nobody's key has this hash.
-        match store.caller([0; 32]).await {
-            Ok(_) => condition.ready(),
+        match store.check().await {
+            Ok(()) => condition.ready(),
             Err(error) => condition.unready(format!("it does not answer: {:#}", anyhow::Error::from(error))),
         }
         tokio::select! {

@@ -282,12 +282,12 @@ pub fn after_failure(
 
 /// What an administrator reads about a push whose try failed: what came back, and what follows.
 pub fn waiting_message(failure: &Failure, next: &Next, policy: RetryPolicy) -> String {
-    let message = &failure.message;
+    let message = failure.message.trim_end_matches('.');
     match next {
         Next::Over if failure.reason.is_transient() => {
             format!("{message}; given up, push it again once that is mended")
         }
-        Next::Over => message.clone(),
+        Next::Over => failure.message.clone(),
         Next::Again { due_at, .. } if failure.registry_down => {
             format!("{message}; waiting for the registry to come back, next look at {due_at:.0}")
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// The longest name (host and repository) that the grammar allows, in bytes.
@@ -124,31 +125,43 @@ fn normalised_host(host: &str) -> Result<Cow<'_, str>, ReferenceError> {
     } else {
         Cow::Borrowed(host)
     };
+    // One address has many spellings: `[0:0:0:0:0:0:0:1]:05000` is `[::1]:5000`.
+    let host = if host.starts_with('[') || host.contains(":0") {
+        let (name, port) = split_port(&host);
+        let address = name.trim_matches(['[', ']']).parse::<Ipv6Addr>();
+        let name = address.map_or(name.to_owned(), |address| format!("[{address}]"));
+        Cow::Owned(match port.and_then(|port| port.parse::<u16>().ok()) {
+            Some(port) => format!("{name}:{port}"),
+            None => name,
+        })
+    } else {
+        host
+    };
     Ok(if host == "index.docker.io" { Cow::Borrowed(DOCKER_HUB) } else { host })
 }
 
 fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, "")) => return address.parse::<std::net::Ipv6Addr>().is_ok(),
-            Some((address, port)) => {
-                return address.parse::<std::net::Ipv6Addr>().is_ok()
-                    && port.strip_prefix(':').is_some_and(is_port);
-            }
-            None => return false,
-        },
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    port.is_none_or(is_port)
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        })
+    let (name, port) = split_port(host);
+    if !port.is_none_or(is_port) {
+        return false;
+    }
+    if let Some(address) = name.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    name.split('.').all(|label| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
+}
+
+/// A host without its port, brackets and all, and the port's digits.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    }
 }
 
 fn is_port(port: &str) -> bool {
@@ -264,8 +277,7 @@ checked_text!(
 impl Host {
     /// The port as written, if one is.
     pub fn port(&self) -> Option<u16> {
-        let (_, port) = self.0.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'))?;
-        port.parse().ok()
+        split_port(&self.0).1?.parse().ok()
     }
 }
 

@@ -27,7 +27,9 @@ pub enum AddressError {
     #[error("the only schemes are `https://` (the default) and `http://`")]
     Scheme,
     /// `user:password@` in front of the host.
-    #[error("a login does not belong into the address; give it as registry_username and registry_password")]
+    #[error(
+        "a login does not belong into an address; give it apart, as registry_username and registry_password or in --registry-auth-file"
+    )]
     Login,
     /// A query, a fragment or white space.
     #[error("an address is host[:port][/path] without a query, a fragment or spaces")]

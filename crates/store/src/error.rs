@@ -97,6 +97,17 @@ pub enum OpenError {
         #[source]
         cause: std::io::Error,
     },
+    /// The file is none of SQLite's, or damaged, or may not be opened.
+    #[error(
+        "{path} cannot be used as a database; look at its rights and whether it is one, or restore a backup"
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// SQLite refused.
     #[error("the database cannot be opened")]
     Database(#[from] StoreError),
@@ -107,6 +118,21 @@ impl OpenError {
     pub fn is_configuration(&self) -> bool {
         !matches!(self, Self::Database(_))
     }
+}
+
+/// Whether the file itself is at fault.
+pub(crate) fn is_unusable(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::NotADatabase
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+        )
+    )
 }
 
 impl From<rusqlite::Error> for OpenError {

@@ -32,6 +32,9 @@ pub enum FeedError {
         /// The newest schema of this version.
         known: u32,
     },
+    /// The file is none of SQLite's, or damaged.
+    #[error("{0} cannot be used as a database: it is damaged or something else; restore a backup")]
+    Unusable(PathBuf),
     /// The path names another file than the one that is open.
     #[error("the database {0} was replaced by another file")]
     Replaced(PathBuf),

@@ -26,6 +26,15 @@ fn a_port_is_no_tag() {
 }
 
 #[test]
+fn one_address_has_one_spelling() {
+    for text in ["[::1]:5000/x", "[0:0:0:0:0:0:0:1]:5000/x", "[::1]:05000/x", "[::0:1]:5000/x"] {
+        assert_eq!(parts(text).0, "[::1]:5000", "{text}");
+    }
+    assert_eq!(parts("h.example:0443/x").0, "h.example:443");
+    assert_eq!(parts("h.example:5000/x").0, "h.example:5000");
+}
+
+#[test]
 fn tag_and_digest_are_both_kept() {
     let text = format!("10.0.0.12:5000/a/b:v1@sha256:{HEX}");
     let parsed = Reference::parse(&text).expect("legal");

@@ -1,6 +1,7 @@
 //! Connections: how each is set up, one writer and a few readers, and the threads they block.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Database {
     readers: Arc<Mutex<Vec<Connection>>>,
     places: Arc<Semaphore>,
     writer: Arc<Mutex<Connection>>,
+    /// The last write failed, for want of room perhaps.
+    write_failed: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -27,6 +30,7 @@ impl Database {
         let readers = (0..READERS).map(|_| read_only(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             writer: Arc::new(Mutex::new(writable(path)?)),
+            write_failed: Arc::default(),
             readers: Arc::new(Mutex::new(readers)),
             places: Arc::new(Semaphore::new(READERS)),
         })
@@ -62,17 +66,30 @@ impl Database {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        let writer = Arc::clone(&self.writer);
+        let (writer, write_failed) = (Arc::clone(&self.writer), Arc::clone(&self.write_failed));
         blocking(move || {
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let tx =
-                writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-            let done = work(&tx)?;
-            tx.commit().map_err(StoreError::from)?;
-            Ok(done)
+            let written = write(&mut writer, work);
+            write_failed.store(written.is_err(), Ordering::Relaxed);
+            written
         })
         .await
     }
+
+    /// Whether the last write failed, be it that somebody's wish was refused.
+    pub(crate) fn write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Relaxed)
+    }
+}
+
+fn write<T, E: From<StoreError>>(
+    writer: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+    let done = work(&tx)?;
+    tx.commit().map_err(StoreError::from)?;
+    Ok(done)
 }
 
 async fn blocking<T, E, F>(work: F) -> Result<T, E>

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use domain::fact::{DatabaseId, Fact, FactPage, ImageId, Revision, Route};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Row};
 
 use super::watch::Watch;
 use super::{columns, connection, migrate};
@@ -26,7 +26,10 @@ impl Follow {
     pub(crate) fn open(path: &Path) -> Result<Self, FeedError> {
         let file = identity(path)?;
         // Until a writer has made the write-ahead log, a read-only open fails; so does an empty file's schema.
-        let not_ready = |_| FeedError::NotReady(path.into());
+        let not_ready = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => FeedError::Unusable(path.into()),
+            _ => FeedError::NotReady(path.into()),
+        };
         let db = connection::read_only(path).map_err(not_ready)?;
         let found = migrate::found(&db).map_err(not_ready)?;
         if found > migrate::KNOWN {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use uuid::Uuid;
 
 use super::{columns, connection, migrate};
+use crate::error::is_unusable;
 use crate::seal::SealKey;
 use crate::secret_file::SecretFileError;
 use crate::{OpenError, StoreError};
@@ -20,8 +21,15 @@ const CHECK_TEXT: &[u8] = b"drayage";
 /// Opens the database once to make it fit; returns the key that seals its credentials.
 pub(crate) fn open(path: &Path, key_file: &Path) -> Result<SealKey, OpenError> {
     make_file(path)?;
-    let mut db = connection::writable(path)?;
-    refuse_what_does_not_fit(&db, path)?;
+    let unusable = |cause: rusqlite::Error| match is_unusable(&cause) {
+        true => OpenError::Unusable { path: path.into(), cause: cause.into() },
+        false => cause.into(),
+    };
+    let mut db = connection::writable(path).map_err(unusable)?;
+    if !migrate::is_ours(&db).map_err(unusable)? {
+        return Err(OpenError::Foreign(path.into()));
+    }
+    refuse_a_newer_one(&db, path)?;
     let kept = if migrate::found(&db)? > 0 { Some(read_check(&db)?) } else { None };
     let key = match SealKey::read(key_file) {
         Err(SecretFileError::Missing(_)) if kept.is_some() => {
@@ -53,6 +61,17 @@ pub(crate) fn set_source(tx: &Transaction<'_>, source: &Address) -> Result<(), S
     Ok(())
 }
 
+/// Reads something small.
+pub(crate) fn reread(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.query_one("SELECT one FROM instance", [], |_| Ok(()))?)
+}
+
+/// Writes something small that changes nothing.
+pub(crate) fn rewrite(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("UPDATE instance SET one = one", [])?;
+    Ok(())
+}
+
 fn make_file(path: &Path) -> Result<(), OpenError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
@@ -61,10 +80,7 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn refuse_what_does_not_fit(db: &Connection, path: &Path) -> Result<(), OpenError> {
-    if !migrate::is_ours(db)? {
-        return Err(OpenError::Foreign(path.into()));
-    }
+fn refuse_a_newer_one(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let found = migrate::found(db)?;
     if found > migrate::KNOWN {
         return Err(OpenError::Newer { path: path.into(), found, known: migrate::KNOWN });
