@@ -5,6 +5,7 @@
 mod algorithms;
 mod error;
 pub mod feed;
+mod inventory;
 mod keys;
 mod queue;
 mod registries;
@@ -18,6 +19,7 @@ mod versions;
 
 pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
 pub use error::{OpenError, StoreError};
+pub use inventory::{HOLDERS_LIMIT, Holders, Holding, Sighting};
 pub use keys::{Key, NewKey};
 pub use queue::{Claim, Failed, Finished, PushRecord, PushRefused, PushRequest};
 pub use registries::{

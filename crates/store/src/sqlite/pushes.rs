@@ -11,7 +11,8 @@ use crate::seal::SealKey;
 use crate::{PushRecord, PushRefused, PushRequest, StoreError};
 
 /// A push that succeeded shows the address where that was proven, any other the one it is meant for.
-const SELECT: &str = "SELECT p.*, r.uuid AS registry_uuid, i.digest,
+const SELECT: &str = "SELECT p.*, coalesce(p.message, CASE WHEN r.deleted_at IS NOT NULL
+            THEN 'the registry was deleted since; no pod is sent there any more' END) AS told, r.uuid AS registry_uuid, i.digest,
         coalesce(CASE p.status WHEN 'succeeded' THEN proven.address END, a.address) AS url
     FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
          JOIN image i ON i.id = p.image
@@ -142,7 +143,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PushRecord> {
         registry: columns::registry_id(row, "registry_uuid")?,
         status: columns::parsed(row, "status")?,
         reason: columns::parsed_option(row, "reason")?,
-        message: row.get("message")?,
+        message: row.get("told")?,
         pullable: columns::parsed_option(row, "pullable")?,
         attempts: row.get("attempts")?,
         bytes_done: columns::count(row, "bytes_done")?,

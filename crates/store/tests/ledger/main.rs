@@ -2,6 +2,7 @@
 
 mod credentials;
 mod feed;
+mod inventory;
 mod opening;
 mod pushes;
 mod registries;

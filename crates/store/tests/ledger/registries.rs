@@ -76,6 +76,9 @@ async fn a_registry_in_use_tells_what_depends_on_it() {
     let removed = yard.store.remove_registry(id, false).await.expect("removed");
     assert_eq!(removed.dependents, dependents);
     assert!(yard.store.registry(id).await.expect("answers").is_none());
+    let records = yard.store.push_records(algorithm.uuid, "v1".parse().expect("legal")).await;
+    let told = records.expect("answers")[0].message.clone().unwrap_or_default();
+    assert!(told.contains("the registry was deleted"), "{told}");
     assert!(yard.claim().await.is_none());
     assert!(matches!(yard.store.remove_registry(id, false).await, Err(RemoveError::Unknown)));
 }
