@@ -1,7 +1,9 @@
 //! Performs pushes and records their status: claims what is due in the ledger, copies, proves that the
 //! image can be pulled, and writes down what came of it. It serves nothing but its admin listener.
 
+mod inventory;
 mod metrics;
+mod moves;
 mod proof;
 mod push;
 mod source;
@@ -9,6 +11,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,7 +26,9 @@ use runtime::duration;
 use runtime::program::{ProcessArgs, UsageError};
 use store::{DatabaseUrl, OpenError, Store};
 
+use crate::inventory::Ledger;
 use crate::metrics::PushMetrics;
+use crate::moves::Moves;
 use crate::source::SourceLogin;
 use crate::worker::Worker;
 
@@ -57,7 +62,7 @@ pub struct Args {
     /// sealed yet
     #[arg(long, env = "DRAYAGE_SEAL_KEY_FILE", value_name = "FILE")]
     seal_key_file: PathBuf,
-    /// How many pushes move blobs at once
+    /// How many pushes move blobs at once; a registry to which none is moving never waits for the others
     #[arg(long, env = "DRAYAGE_CONCURRENT_PUSHES", value_name = "COUNT", default_value = "4",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrent_pushes: u16,
@@ -112,15 +117,15 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let worker = Worker {
         database: health.condition("database"),
         push: push::Context {
+            copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
             store,
             source,
             transport,
-            copier: Copier::default(),
+            moves: Moves::new(args.concurrent_pushes.into()),
             metrics,
             policy: RetryPolicy { max_tries: args.max_tries, give_up_after: args.give_up_after },
             lease: args.lease,
         },
-        limit: args.concurrent_pushes.into(),
     };
     admin::start(args.admin_listen, health, page, shutdown.clone()).await?;
     worker.run(shutdown).await;

@@ -5,6 +5,13 @@ use domain::push::{Failure, Pullable, Reason};
 use domain::reference::Repository;
 use store::Claim;
 
+/// Whether the registry's READ login is shown the image. Anything else is found out by [`prove`].
+pub(crate) async fn is_readable(transport: &Transport, claim: &Claim, repository: &Repository) -> bool {
+    let reader = Registry::new(transport, claim.destination.clone(), claim.read_login.clone());
+    let found = reader.resolve(repository, &ManifestRef::Digest(claim.digest.clone())).await;
+    found.is_ok_and(|found| found.is_some())
+}
+
 /// Proves that the cluster can pull what was pushed.
 pub(crate) async fn prove(
     transport: &Transport,

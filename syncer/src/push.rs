@@ -11,11 +11,12 @@ use store::{Claim, Failed, Finished, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::PushMetrics;
+use crate::moves::Moves;
 use crate::proof;
 use crate::source::SourceLogin;
 use crate::worker::chain;
 
-/// How often a running push shows its progress and extends its lease, at the least often.
+/// How often a running push shows its progress; its lease is extended then, or when a third has passed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a shutdown leaves for handing pushes back.
 const HAND_BACK: Duration = Duration::from_secs(2);
@@ -29,6 +30,7 @@ pub(crate) struct Context {
     pub(crate) source: SourceLogin,
     pub(crate) transport: Transport,
     pub(crate) copier: Copier,
+    pub(crate) moves: Moves,
     pub(crate) metrics: PushMetrics,
     pub(crate) policy: RetryPolicy,
     pub(crate) lease: Duration,
@@ -75,9 +77,20 @@ async fn attempt(
         destination: &destination,
         destination_repository: &destination_repository,
         tag: &claim.tag,
-        mount_from: None,
     };
-    let moved = context.copier.copy(job, progress).await?;
+    // To look is not to move: two questions, with either login, decide that nothing has to.
+    let (there, readable) = tokio::join!(
+        context.copier.look(&job),
+        proof::is_readable(&context.transport, claim, &destination_repository)
+    );
+    let moved = match there? {
+        Some(moved) if readable => return Ok((moved, Pullable::Verified)),
+        Some(moved) => moved,
+        None => {
+            let _move = context.moves.begin(claim.registry).await;
+            context.copier.copy(&job, progress).await?
+        }
+    };
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
     Ok((moved, pullable))
 }
@@ -85,15 +98,19 @@ async fn attempt(
 /// Extends the lease while the work goes on; returns once it is lost, or must be taken for lost because
 /// the database has not answered for as long as it lasts.
 async fn lease_lost(context: &Context, claim: &Claim, progress: &Progress) {
-    let mut ticks = tokio::time::interval(HEARTBEAT.min(context.lease / 3));
+    let period = HEARTBEAT.min(context.lease / 3);
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut held_since = Instant::now();
+    let (mut held_since, mut shown) = (Instant::now(), (0, 0));
     loop {
-        ticks.tick().await;
-        let asked = Instant::now();
+        let asked = ticks.tick().await;
         let (done, total) = (progress.bytes_done(), progress.bytes_total());
+        // A push that waits has nothing to show, and many may wait.
+        if (done, total) == shown && held_since.elapsed() < context.lease / 3 {
+            continue;
+        }
         match context.store.renew_lease(claim, context.lease, done, total).await {
-            Ok(true) => held_since = asked,
+            Ok(true) => (held_since, shown) = (asked, (done, total)),
             Ok(false) => return,
             Err(error) => tracing::warn!(error = %chain(&error), "cannot extend the lease, trying again"),
         }

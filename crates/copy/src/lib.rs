@@ -1,18 +1,25 @@
 //! Moves one image from a source to a destination, byte for byte: looks whether anything is to be
-//! done, plans, moves blobs side by side, writes manifests from the leaves up and the tag last.
+//! done; plans, moves blobs side by side, writes manifests from the leaves up and the tag last.
 //! Called by the syncer. It knows no database and no cluster, and not whose push it is.
 
+mod inventory;
+mod leaders;
 mod limits;
 mod plan;
 mod progress;
 mod transfer;
 
+use std::sync::Arc;
+
 use distribution::{Error, Manifest, ManifestRef, Registry, Side};
 use domain::push::{Failure, Moved, Reason};
 use domain::reference::{Digest, Repository, Tag};
+use futures_util::future::join;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 
+pub use inventory::{Held, Inventory, Memory};
+use leaders::Leaders;
 use limits::Limits;
 use plan::Plan;
 pub use progress::{InFlight, Progress};
@@ -33,20 +40,41 @@ pub struct Job<'a> {
     pub destination_repository: &'a Repository,
     /// The one tag that is written.
     pub tag: &'a Tag,
-    /// Another repository of the destination that may hold some of the blobs already.
-    pub mount_from: Option<&'a Repository>,
 }
 
+/// Blobs of one job that are looked after at once; few of them move, the others wait for leaders.
+const BLOBS_AT_ONCE: usize = 64;
+
 /// Copies images; one a process, cheap to clone. Clones share their limits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Copier {
     limits: Limits,
+    leaders: Leaders,
+    inventory: Arc<dyn Inventory>,
 }
 
 impl Copier {
-    /// A copier whose jobs share one limit a host.
-    pub fn new() -> Self {
-        Self::default()
+    /// A copier whose jobs share one limit a host and what the inventory knows.
+    pub fn new(inventory: Arc<dyn Inventory>) -> Self {
+        Self { limits: Limits::default(), leaders: Leaders::default(), inventory }
+    }
+
+    /// What a copy would have moved when the tag names the digest already: then nothing has to. A wrong
+    /// login fails even so, since an administrator who mistyped it wants to know.
+    ///
+    /// # Errors
+    /// The typed reason, and a message for an administrator.
+    pub async fn look(&self, job: &Job<'_>) -> Result<Option<Moved>, Failure> {
+        let at = ManifestRef::Tag(job.tag.clone());
+        let found = match job.destination.resolve(job.destination_repository, &at).await {
+            Ok(found) => found,
+            // Some registries (Artifactory) forbid to look for what is absent; the first write will tell.
+            Err(error) if forbids(&error) => None,
+            Err(error) => return Err(error.failure(Side::Destination)),
+        };
+        job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
+        let there = found.filter(|found| found.digest == *job.digest);
+        Ok(there.map(|found| Moved { present: found.size, ..Moved::default() }))
     }
 
     /// Brings the image to the destination under the tag. Afterwards the tag names the digest there;
@@ -54,25 +82,40 @@ impl Copier {
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
-    pub async fn copy(&self, job: Job<'_>, progress: &Progress) -> Result<Moved, Failure> {
-        if let Some(size) = settled(&job).await? {
-            return Ok(Moved { present: size, ..Moved::default() });
-        }
-        let plan = Plan::read(&job).await?;
+    pub async fn copy(&self, job: &Job<'_>, progress: &Progress) -> Result<Moved, Failure> {
+        let plan = Plan::read(job).await?;
         progress.expect(plan.bytes());
-        let mut moved = self.move_blobs(&job, &plan, progress).await?;
-        for level in &plan.children {
-            moved.uploaded += write_children(&job, level, progress).await?;
+        let mut moved = self.move_blobs(job, &plan, progress, false).await?;
+        moved.uploaded += match write_manifests(job, &plan, progress).await {
+            // The registry misses a blob that it has mounted or shown: the next look is a closer one.
+            Err(Refused { misses_blob: true, .. }) => {
+                progress.begin_anew();
+                moved = self.move_blobs(job, &plan, progress, true).await?;
+                write_manifests(job, &plan, progress).await
+            }
+            other => other,
         }
-        moved.uploaded += write_tag(&job, &plan.root, progress).await?;
+        .map_err(|refused| refused.failure)?;
         Ok(moved)
     }
 
-    async fn move_blobs(&self, job: &Job<'_>, plan: &Plan, progress: &Progress) -> Result<Moved, Failure> {
-        let transfer = Transfer::new(job, &self.limits, progress);
+    async fn move_blobs(
+        &self,
+        job: &Job<'_>,
+        plan: &Plan,
+        progress: &Progress,
+        cautious: bool,
+    ) -> Result<Moved, Failure> {
+        let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest.clone()).collect();
+        let (source, destination) = join(
+            self.inventory.held(job.source.host(), job.source_repository, &digests),
+            self.inventory.held(job.destination.host(), job.destination_repository, &digests),
+        )
+        .await;
+        let transfer = Transfer { copier: self, job, progress, source, destination, cautious };
         stream::iter(plan.blobs.clone())
             .map(|blob| transfer.run(blob))
-            .buffer_unordered(limits::PER_HOST)
+            .buffer_unordered(BLOBS_AT_ONCE)
             .try_fold(Moved::default(), async |sum, one| {
                 Ok(Moved {
                     uploaded: sum.uploaded + one.uploaded,
@@ -84,31 +127,44 @@ impl Copier {
     }
 }
 
-/// The size of the manifest when the tag names the digest already: then nothing has to move. A wrong
-/// login fails even so, since an administrator who mistyped it wants to know.
-async fn settled(job: &Job<'_>) -> Result<Option<u64>, Failure> {
-    let at = ManifestRef::Tag(job.tag.clone());
-    let found = match job.destination.resolve(job.destination_repository, &at).await {
-        Ok(found) => found,
-        // Some registries (Artifactory) forbid to look for what is absent; the first write will tell.
-        Err(error) if forbids(&error) => None,
-        Err(error) => return Err(error.failure(Side::Destination)),
-    };
-    job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
-    Ok(found.filter(|found| found.digest == *job.digest).map(|found| found.size))
+impl Default for Copier {
+    /// Remembers as long as the process lives.
+    fn default() -> Self {
+        Self::new(Arc::new(Memory::default()))
+    }
+}
+
+/// A manifest that was not taken.
+struct Refused {
+    failure: Failure,
+    misses_blob: bool,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { misses_blob: error.misses_blob(), failure: error.failure(Side::Destination) }
+    }
 }
 
 fn forbids(error: &Error) -> bool {
     error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN)
 }
 
+/// Writes the manifests from the leaves up and the tag last; how many bytes they have.
+async fn write_manifests(job: &Job<'_>, plan: &Plan, progress: &Progress) -> Result<u64, Refused> {
+    let mut written = 0;
+    for level in &plan.children {
+        written += write_children(job, level, progress).await?;
+    }
+    Ok(written + write_tag(job, &plan.root, progress).await?)
+}
+
 /// Writes manifests that do not name one another.
-async fn write_children(job: &Job<'_>, level: &[Manifest], progress: &Progress) -> Result<u64, Failure> {
+async fn write_children(job: &Job<'_>, level: &[Manifest], progress: &Progress) -> Result<u64, Refused> {
     stream::iter(level.to_vec())
         .map(async |manifest| {
             let at = ManifestRef::Digest(manifest.digest.clone());
-            let written = job.destination.put_manifest(job.destination_repository, &at, &manifest).await;
-            written.map_err(|error| error.failure(Side::Destination))?;
+            job.destination.put_manifest(job.destination_repository, &at, &manifest).await?;
             progress.done(manifest.bytes.len() as u64);
             Ok(manifest.bytes.len() as u64)
         })
@@ -117,19 +173,19 @@ async fn write_children(job: &Job<'_>, level: &[Manifest], progress: &Progress) 
         .await
 }
 
-async fn write_tag(job: &Job<'_>, root: &Manifest, progress: &Progress) -> Result<u64, Failure> {
+async fn write_tag(job: &Job<'_>, root: &Manifest, progress: &Progress) -> Result<u64, Refused> {
     let at = ManifestRef::Tag(job.tag.clone());
     if let Err(error) = job.destination.put_manifest(job.destination_repository, &at, root).await {
-        let failure = error.failure(Side::Destination);
+        let refused = Refused::from(error);
         // An immutable tag that names the same image already is as good as written.
-        let same = failure.reason == Reason::Conflict
+        let same = refused.failure.reason == Reason::Conflict
             && job
                 .destination
                 .resolve(job.destination_repository, &at)
                 .await
                 .is_ok_and(|found| found.is_some_and(|found| found.digest == root.digest));
         if !same {
-            return Err(failure);
+            return Err(refused);
         }
     }
     let size = root.bytes.len() as u64;
@@ -144,8 +200,8 @@ mod tests {
     #[test]
     fn a_copy_can_be_spawned() {
         fn is_send(_: impl Send) {}
-        let copier = Copier::new();
+        let copier = Copier::default();
         let progress = Progress::default();
-        let _ = |job: Job<'static>| is_send(copier.copy(job, &progress));
+        let _ = |job: Job<'static>| is_send(async { copier.copy(&job, &progress).await });
     }
 }

@@ -42,6 +42,10 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
+    pub(crate) fn begin_anew(&self) {
+        self.done.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn done(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -1,83 +1,154 @@
-//! Moves one blob: nothing when it is there, a mount where that is allowed, else source to destination
-//! straight through memory.
+//! Brings one blob to the destination's repository: nothing when it is there, a mount where it lies
+//! elsewhere at the host, else source to destination straight through memory.
 
+use std::collections::HashMap;
 use std::pin::pin;
 
 use bytes::Bytes;
-use distribution::{Blob, Cause, Error, Mounted, Side, SourceBody, Upload, UploadError};
+use distribution::{Blob, Cause, Check, Error, Mounted, Side, SourceBody, Upload, UploadError};
 use domain::push::{Failure, Moved};
-use domain::reference::Repository;
+use domain::reference::{Digest, Repository};
 use futures_util::future::try_join;
 use futures_util::{Stream, stream};
 
-use crate::Job;
-use crate::limits::Limits;
+use crate::inventory::Held;
+use crate::leaders::Turn;
 use crate::progress::{Meter, Progress};
+use crate::{Copier, Job};
+
+/// Repositories that are asked for a mount before the blob is uploaded.
+const MOUNTS_LIMIT: usize = 2;
 
 /// What the blobs of one job have in common.
 pub(crate) struct Transfer<'a> {
-    job: &'a Job<'a>,
-    mount_from: Option<&'a Repository>,
-    limits: &'a Limits,
-    progress: &'a Progress,
+    pub(crate) copier: &'a Copier,
+    pub(crate) job: &'a Job<'a>,
+    pub(crate) progress: &'a Progress,
+    /// What the inventory knows of the destination, and of the source.
+    pub(crate) destination: HashMap<Digest, Held>,
+    pub(crate) source: HashMap<Digest, Held>,
+    /// Only what the destination shows counts: a mount was promised and not kept.
+    pub(crate) cautious: bool,
 }
 
-impl<'a> Transfer<'a> {
-    pub(crate) fn new(job: &'a Job<'a>, limits: &'a Limits, progress: &'a Progress) -> Self {
-        // Inside one service the source's repository is itself one to mount from.
-        let inside = job.source.is_same_service(job.destination).then_some(job.source_repository);
-        let mount_from = job.mount_from.or(inside).filter(|from| *from != job.destination_repository);
-        Self { job, mount_from, limits, progress }
-    }
-
+impl Transfer<'_> {
     /// Brings the blob to the destination's repository.
     pub(crate) async fn run(&self, blob: Blob) -> Result<Moved, Failure> {
-        let Job { source, destination, .. } = self.job;
-        let _permit = self.limits.permit(source.host(), destination.host()).await;
-        if destination
-            .blob_exists(self.job.destination_repository, &blob.digest)
-            .await
-            .map_err(at_destination)?
-        {
-            self.progress.done(blob.size);
-            return Ok(Moved { present: blob.size, ..Moved::default() });
-        }
-        let mut opened = match self.mount(&blob).await? {
-            Mounted::Yes => {
-                self.progress.done(blob.size);
-                return Ok(Moved { mounted: blob.size, ..Moved::default() });
+        let Job { destination, destination_repository: here, .. } = self.job;
+        let held = self.destination.get(&blob.digest).cloned().unwrap_or_default();
+        if held.here || self.cautious {
+            let _permit = self.copier.limits.permit(destination.host(), 0).await;
+            if destination.blob_exists(here, &blob.digest).await.map_err(at_destination)? {
+                return Ok(self.present(&blob));
             }
-            Mounted::Upload(upload) => Some(upload),
-            Mounted::No => None,
-        };
-        let first = self.upload(&blob, opened.take()).await;
-        match first {
-            // Another token is got for the second upload.
-            Err(UploadError::Registry(Error { cause: Cause::TokenExpired, .. })) => {
-                self.upload(&blob, None).await
-            }
-            other => other,
+            self.forget(here, &blob.digest);
         }
-        .map_err(|error| match error {
-            UploadError::Body(error) => error.failure(Side::Source),
-            UploadError::Registry(error) => at_destination(error),
-        })?;
-        Ok(Moved { uploaded: blob.size, ..Moved::default() })
+        let mut opened = None;
+        for from in self.candidates(held.elsewhere) {
+            match self.mount(&blob, &from).await? {
+                Mounted::Yes => return Ok(self.mounted(&blob)),
+                Mounted::Upload(upload) => opened = Some(upload),
+                Mounted::Absent | Mounted::Refused => {}
+            }
+        }
+        loop {
+            match self.copier.leaders.turn(destination.host(), &blob.digest).await {
+                Turn::Lead(lead) => {
+                    let moved = self.lead(&blob, opened).await?;
+                    lead.arrived(here);
+                    return Ok(moved);
+                }
+                Turn::Followed(None) => {}
+                Turn::Followed(Some(from)) if from == **here => return Ok(self.present(&blob)),
+                Turn::Followed(Some(from)) => {
+                    return match self.mount(&blob, &from).await? {
+                        Mounted::Yes => Ok(self.mounted(&blob)),
+                        Mounted::Upload(upload) => self.upload(&blob, Some(upload)).await,
+                        // Some registries mount only what a manifest names already.
+                        Mounted::Absent | Mounted::Refused => self.upload(&blob, opened).await,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Uploads the blob, unless it turns out to be there.
+    async fn lead(&self, blob: &Blob, opened: Option<Upload>) -> Result<Moved, Failure> {
+        let Job { destination, destination_repository: here, .. } = self.job;
+        if opened.is_some() || self.cautious {
+            return self.upload(blob, opened).await;
+        }
+        // A mount from the very repository says in one request whether the blob is there, and opens an
+        // upload when it is not.
+        match self.mount(blob, here).await? {
+            Mounted::Yes => Ok(self.present(blob)),
+            Mounted::Upload(upload) => self.upload(blob, Some(upload)).await,
+            Mounted::Absent | Mounted::Refused => {
+                if destination.blob_exists(here, &blob.digest).await.map_err(at_destination)? {
+                    return Ok(self.present(blob));
+                }
+                self.upload(blob, None).await
+            }
+        }
+    }
+
+    fn candidates(&self, elsewhere: Vec<Repository>) -> Vec<Repository> {
+        if self.cautious {
+            return Vec::new();
+        }
+        let Job { source, source_repository, destination, destination_repository, .. } = self.job;
+        // Inside one service the source's repository is itself one to mount from.
+        let inside = source.is_same_service(destination) && source_repository != destination_repository;
+        let inside = inside.then(|| (*source_repository).clone());
+        inside.into_iter().chain(elsewhere).take(MOUNTS_LIMIT).collect()
     }
 
     /// Mounts only what the source's own repository holds: a manifest may name any digest, and whoever
     /// wrote it must not get another's layer for that.
-    async fn mount(&self, blob: &Blob) -> Result<Mounted, Failure> {
-        let Some(from) = self.mount_from else { return Ok(Mounted::No) };
-        let Job { source, source_repository, destination, destination_repository, .. } = self.job;
-        let held = source.blob_exists(source_repository, &blob.digest).await;
-        if !held.map_err(|error| error.failure(Side::Source))? {
-            return Ok(Mounted::No);
+    async fn mount(&self, blob: &Blob, from: &Repository) -> Result<Mounted, Failure> {
+        let Job { source, source_repository, destination, destination_repository: here, .. } = self.job;
+        let _permit = self.copier.limits.permit(destination.host(), 0).await;
+        if !self.source.get(&blob.digest).is_some_and(|held| held.here) {
+            let held = source.blob_exists(source_repository, &blob.digest).await;
+            if !held.map_err(|error| error.failure(Side::Source))? {
+                return Ok(Mounted::Absent);
+            }
+            self.copier.inventory.note(source.host(), source_repository, &blob.digest);
         }
-        destination.mount(destination_repository, from, &blob.digest).await.map_err(at_destination)
+        let mounted = destination.mount(here, from, &blob.digest).await.map_err(at_destination)?;
+        if from != *here && matches!(mounted, Mounted::Upload(_) | Mounted::Absent) {
+            self.forget(from, &blob.digest);
+        }
+        Ok(mounted)
     }
 
-    async fn upload(&self, blob: &Blob, opened: Option<Upload>) -> Result<(), UploadError<Error>> {
+    async fn upload(&self, blob: &Blob, opened: Option<Upload>) -> Result<Moved, Failure> {
+        let Job { source, source_repository, destination, .. } = self.job;
+        let _permit = self.copier.limits.permit(destination.host(), blob.size).await;
+        let sent = match self.send(blob, opened).await {
+            // Another token is got for the second upload.
+            Err(UploadError::Registry(Error { cause: Cause::TokenExpired, .. })) => {
+                self.send(blob, None).await
+            }
+            other => other,
+        };
+        match sent {
+            Ok(()) => {}
+            Err(UploadError::Body(error)) => return Err(error.failure(Side::Source)),
+            Err(UploadError::Registry(error)) => {
+                // The destination alone has compared the bytes; whose fault it is, a second look tells.
+                if error.refuses_bytes() {
+                    let again = source.check_blob(source_repository, blob).await;
+                    again.map_err(|error| error.failure(Side::Source))?;
+                }
+                return Err(at_destination(error));
+            }
+        }
+        self.note(blob);
+        Ok(Moved { uploaded: blob.size, ..Moved::default() })
+    }
+
+    async fn send(&self, blob: &Blob, opened: Option<Upload>) -> Result<(), UploadError<Error>> {
         let Job { source, source_repository, destination, destination_repository, .. } = self.job;
         let upload = async {
             match opened {
@@ -85,13 +156,39 @@ impl<'a> Transfer<'a> {
                 None => destination.start_upload(destination_repository).await.map_err(UploadError::Registry),
             }
         };
-        let body = async { source.read_blob(source_repository, blob).await.map_err(UploadError::Body) };
+        let body = async {
+            let body = source.read_blob(source_repository, blob, Check::Size).await;
+            body.map_err(UploadError::Body)
+        };
         let (upload, body) = try_join(upload, body).await?;
         let moving = self.progress.follow(blob.size);
         let body = metered(body, moving.meter());
         destination.upload(destination_repository, upload, blob, body).await?;
         moving.arrive();
         Ok(())
+    }
+
+    fn present(&self, blob: &Blob) -> Moved {
+        if !self.destination.get(&blob.digest).is_some_and(|held| held.here) {
+            self.note(blob);
+        }
+        self.progress.done(blob.size);
+        Moved { present: blob.size, ..Moved::default() }
+    }
+
+    fn mounted(&self, blob: &Blob) -> Moved {
+        self.note(blob);
+        self.progress.done(blob.size);
+        Moved { mounted: blob.size, ..Moved::default() }
+    }
+
+    fn note(&self, blob: &Blob) {
+        let Job { destination, destination_repository: here, .. } = self.job;
+        self.copier.inventory.note(destination.host(), here, &blob.digest);
+    }
+
+    fn forget(&self, repository: &Repository, digest: &Digest) {
+        self.copier.inventory.forget(self.job.destination.host(), repository, digest);
     }
 }
 

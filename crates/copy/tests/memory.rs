@@ -83,10 +83,9 @@ async fn memory_stays_flat_while_a_large_layer_passes_through() {
         destination: &destination,
         destination_repository: &repository,
         tag: &tag,
-        mount_from: None,
     };
     let before = peak();
-    let moved = Copier::new().copy(job, &Progress::default()).await.expect("copied");
+    let moved = Copier::default().copy(&job, &Progress::default()).await.expect("copied");
     assert_eq!(moved.uploaded, layer.size + config.size + manifest.bytes.len() as u64);
     let grown = peak() - before;
     assert!(grown < 20 * 1024, "{grown} KiB for a layer of 200 MiB");

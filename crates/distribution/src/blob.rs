@@ -1,5 +1,5 @@
 //! Reads blobs: whether they are there, small ones whole, large ones as a stream that goes on where it
-//! broke and that ends with an error unless every byte is the right one.
+//! broke and that ends with an error unless all of it came.
 
 use std::time::Duration;
 
@@ -54,7 +54,12 @@ impl Registry {
     ///
     /// # Errors
     /// Any [`Error`]; [`Cause::Mismatch`] when the registry tells another size.
-    pub async fn read_blob(&self, repository: &Repository, blob: &Blob) -> Result<SourceBody, Error> {
+    pub async fn read_blob(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        check: Check,
+    ) -> Result<SourceBody, Error> {
         let mut body = SourceBody {
             registry: self.clone(),
             repository: repository.clone(),
@@ -62,11 +67,21 @@ impl Registry {
             open: None,
             received: 0,
             skip: 0,
-            hasher: Some(Hasher::like(&blob.digest)),
+            hasher: (check == Check::Digest).then(|| Hasher::like(&blob.digest)),
             fruitless: 0,
         };
         body.open().await?;
         Ok(body)
+    }
+
+    /// Reads a blob for nothing but its digest.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Cause::Mismatch`] when its bytes are others.
+    pub async fn check_blob(&self, repository: &Repository, blob: &Blob) -> Result<(), Error> {
+        let mut body = self.read_blob(repository, blob, Check::Digest).await?;
+        while body.next().await?.is_some() {}
+        Ok(())
     }
 
     fn blob_request(
@@ -79,6 +94,15 @@ impl Registry {
     }
 }
 
+/// What is certain of a blob that was read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Its bytes are those of its digest.
+    Digest,
+    /// It has as many bytes as it should: whoever gets them will compare the digest.
+    Size,
+}
+
 /// A blob as it comes, in pieces.
 pub struct SourceBody {
     registry: Registry,
@@ -88,14 +112,14 @@ pub struct SourceBody {
     received: u64,
     /// Bytes to drop because the registry began anew instead of where it was asked to.
     skip: u64,
-    /// Gone once the whole blob is verified.
+    /// Gone once the whole blob is verified, or when another verifies it.
     hasher: Option<Hasher>,
     fruitless: u32,
 }
 
 impl SourceBody {
-    /// The next piece; `None` after the last. The last piece is handed out only when the whole blob
-    /// is what its digest stands for.
+    /// The next piece; `None` after the last. With [`Check::Digest`] the last piece is handed out only
+    /// when the whole blob is what its digest stands for.
     ///
     /// # Errors
     /// Any [`Error`]; [`Cause::Mismatch`] when the bytes are others.

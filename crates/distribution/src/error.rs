@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 
 use domain::reference::{Digest, Repository};
+use oci_client::errors::OciErrorCode;
 
 pub(crate) use answer::retry_after;
 pub use answer::{Answer, Hint};
@@ -166,6 +167,23 @@ impl Error {
     /// Whether this is a plain "not there" (404).
     pub fn is_absence(&self) -> bool {
         matches!(&self.cause, Cause::Status(answer) if answer.status == http::StatusCode::NOT_FOUND)
+    }
+
+    /// Whether a registry that was sent a blob may mean that its bytes are not those of its digest.
+    pub fn refuses_bytes(&self) -> bool {
+        let invalid =
+            [OciErrorCode::DigestInvalid, OciErrorCode::BlobUploadInvalid, OciErrorCode::SizeInvalid];
+        self.action == Action::Upload
+            && self.answer().is_some_and(|answer| {
+                answer.status == http::StatusCode::BAD_REQUEST || invalid.iter().any(|code| answer.has(code))
+            })
+    }
+
+    /// Whether a manifest was refused because of a blob that it names.
+    pub fn misses_blob(&self) -> bool {
+        let missing = [OciErrorCode::BlobUnknown, OciErrorCode::ManifestBlobUnknown];
+        self.action == Action::WriteManifest
+            && self.answer().is_some_and(|answer| missing.iter().any(|code| answer.has(code)))
     }
 }
 

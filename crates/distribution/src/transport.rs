@@ -30,7 +30,8 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Idle connections are let go before most servers and gateways would (nginx: 75 s).
 const POOL_IDLE: Duration = Duration::from_secs(60);
-const POOL_SIZE: usize = 32;
+/// As many as looks at one registry at once, with either login.
+const POOL_SIZE: usize = 128;
 
 /// Why the HTTP client cannot be set up.
 #[derive(Debug, thiserror::Error)]

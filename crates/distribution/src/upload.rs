@@ -34,8 +34,10 @@ pub enum Mounted {
     Yes,
     /// Not mounted, but the registry has opened an upload for it.
     Upload(Upload),
-    /// Not mounted.
-    No,
+    /// Not mounted: the other repository, or the blob in it, is not there.
+    Absent,
+    /// Not mounted, and that says nothing about the other repository.
+    Refused,
 }
 
 /// Which side broke an upload.
@@ -62,14 +64,17 @@ impl Registry {
     /// Asks the registry to take a blob over from another of its repositories.
     ///
     /// # Errors
-    /// Only where the registry cannot be spoken to: any refusal is a [`Mounted::No`].
+    /// Only where the registry cannot be spoken to: a refusal says that there is no mount.
     pub async fn mount(
         &self,
         into: &Repository,
         from: &Repository,
         digest: &Digest,
     ) -> Result<Mounted, Error> {
-        let scope = Scope::Mount { into: into.clone(), from: from.clone() };
+        let scope = match into == from {
+            true => Scope::Push(into.clone()),
+            false => Scope::Mount { into: into.clone(), from: from.clone() },
+        };
         let purpose = Purpose { action: Action::Mount, repository: Some(into), scope };
         let mut request = self.request(Method::POST, &format!("/v2/{into}/blobs/uploads/"));
         request
@@ -79,10 +84,11 @@ impl Registry {
             .append_pair("from", from.as_str());
         match self.send(&purpose, request).await {
             Ok(exchange) if exchange.status() == StatusCode::CREATED => Ok(Mounted::Yes),
-            Ok(exchange) => Ok(self.opened(&purpose, &exchange).map_or(Mounted::No, Mounted::Upload)),
-            Err(error) if error.answer().is_some() => Ok(Mounted::No),
+            Ok(exchange) => Ok(self.opened(&purpose, &exchange).map_or(Mounted::Refused, Mounted::Upload)),
+            Err(error) if error.is_absence() => Ok(Mounted::Absent),
+            Err(error) if error.answer().is_some() => Ok(Mounted::Refused),
             Err(error) => match error.cause {
-                Cause::LoginMissing | Cause::TokenService { .. } => Ok(Mounted::No),
+                Cause::LoginMissing | Cause::TokenService { .. } => Ok(Mounted::Refused),
                 _ => Err(error),
             },
         }

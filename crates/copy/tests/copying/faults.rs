@@ -1,11 +1,11 @@
 //! Copies from a real registry into a scripted one.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use copy::Progress;
-use distribution::{Manifest, Registry};
+use copy::{Copier, Inventory as _, Memory, Progress};
+use distribution::{Content, Manifest, Registry};
 use domain::push::Reason;
 
 use crate::docker_registry::DockerRegistry;
@@ -42,6 +42,16 @@ async fn published(source: &Registry) -> [Manifest; 3] {
     let index = index(Family::Oci, &[one.clone(), other.clone()]);
     publish(source, &[&config, &big, &small], &[&one, &other, &index]).await;
     [one, other, index]
+}
+
+/// A copier that believes a repository to hold the image's blobs.
+fn knowing(host: &str, repository: &str, image: &Manifest) -> Copier {
+    let memory = Memory::default();
+    let Content::Image { config, layers } = &image.content else { panic!("an index") };
+    for blob in layers.iter().chain([config]) {
+        memory.note(host, &repository.parse().expect("a repository"), &blob.digest);
+    }
+    Copier::new(Arc::new(memory))
 }
 
 fn is_blob(seen: &Seen) -> bool {
@@ -92,7 +102,9 @@ async fn a_token_that_runs_out_before_a_blob_costs_that_blob_a_second_upload() {
     .await;
     let progress = Progress::default();
     let (destination, at) = (registry(&server.host, None), destination_repository());
-    let moved = copy_with(&source, &image.digest, &destination, &at, None, &progress).await.expect("copied");
+    let moved = copy_with(&Copier::default(), &source, &image.digest, &destination, &at, &progress)
+        .await
+        .expect("copied");
     assert_eq!(progress.bytes_done(), moved.total());
     assert_eq!(moved.total(), moved.uploaded);
 }
@@ -160,11 +172,11 @@ async fn a_mount_that_only_opens_an_upload_is_used_as_one() {
     let source = registry(&from.host, None);
     let [_, image, _] = published(&source).await;
     let server = taking(|_| None).await;
-    let hint = "enterprise/base".parse().expect("a repository");
+    let copier = knowing(&server.host, "enterprise/base", &image);
     let (destination, at, progress) =
         (registry(&server.host, None), destination_repository(), Progress::default());
     let moved =
-        copy_with(&source, &image.digest, &destination, &at, Some(&hint), &progress).await.expect("copied");
+        copy_with(&copier, &source, &image.digest, &destination, &at, &progress).await.expect("copied");
     assert_eq!(moved.mounted, 0);
     let posts = server.lines().into_iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(posts, 2, "one for each blob");
@@ -182,11 +194,11 @@ async fn a_blob_that_the_sources_repository_does_not_hold_is_not_mounted() {
     })
     .await;
     let server = taking(|seen| seen.path.contains("mount=").then(|| Reply::new(201))).await;
-    let hint = "enterprise/victim".parse().expect("a repository");
+    let copier = knowing(&server.host, "enterprise/victim", &stolen);
     let (destination, at, progress) =
         (registry(&server.host, None), destination_repository(), Progress::default());
     let source = registry(&from.host, None);
-    let failure = copy_with(&source, &stolen.digest, &destination, &at, Some(&hint), &progress).await;
+    let failure = copy_with(&copier, &source, &stolen.digest, &destination, &at, &progress).await;
     assert_eq!(failure.expect_err("not held").reason, Reason::SourceMissing);
     assert!(!server.seen().iter().any(|seen| seen.path.contains("mount=")));
     assert!(from.lines().contains(&format!("HEAD /v2/algorithms/acme/x/blobs/{}", blob_of(&theirs).digest)));
@@ -211,4 +223,32 @@ async fn indexes_that_go_on_for_ever_are_too_large() {
     let failure =
         copy(&registry(&from.host, None), &top, &registry(&server.host, None)).await.expect_err("deep");
     assert_eq!(failure.reason, Reason::TooLarge, "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_mount_that_was_promised_and_not_kept_is_made_good_by_an_upload() {
+    let Some(from) = DockerRegistry::open() else { return };
+    let source = registry(&from.host, None);
+    let [_, image, _] = published(&source).await;
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let arrived = uploads.clone();
+    let server = taking(move |seen| match seen.method.as_str() {
+        "POST" if seen.path.contains("mount=") => Some(Reply::new(201)),
+        "PUT" if is_blob(seen) => {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+        "PUT" if arrived.load(Ordering::SeqCst) < 2 => Some(
+            Reply::new(400).body("{\"errors\":[{\"code\":\"MANIFEST_BLOB_UNKNOWN\",\"message\":\"x\"}]}"),
+        ),
+        _ => None,
+    })
+    .await;
+    let (destination, at, progress) =
+        (registry(&server.host, None), destination_repository(), Progress::default());
+    let copier = knowing(&server.host, "enterprise/base", &image);
+    let moved = copy_with(&copier, &source, &image.digest, &destination, &at, &progress).await;
+    let moved = moved.expect("copied");
+    assert_eq!((moved.uploaded, moved.mounted), (moved.total(), 0));
+    assert_eq!((progress.bytes_done(), uploads.load(Ordering::SeqCst)), (moved.total(), 2));
 }

@@ -36,15 +36,17 @@ fn tag() -> Tag {
 
 /// Copies with a progress that nobody reads.
 async fn copy(source: &Registry, digest: &Digest, destination: &Registry) -> Result<Moved, Failure> {
-    copy_with(source, digest, destination, &destination_repository(), None, &Progress::default()).await
+    let (copier, progress) = (Copier::default(), Progress::default());
+    copy_with(&copier, source, digest, destination, &destination_repository(), &progress).await
 }
 
+/// Looks, and copies unless nothing is to be done.
 async fn copy_with(
+    copier: &Copier,
     source: &Registry,
     digest: &Digest,
     destination: &Registry,
     destination_repository: &Repository,
-    mount_from: Option<&Repository>,
     progress: &Progress,
 ) -> Result<Moved, Failure> {
     let (source_repository, tag) = (source_repository(), tag());
@@ -55,9 +57,11 @@ async fn copy_with(
         destination,
         destination_repository,
         tag: &tag,
-        mount_from,
     };
-    Copier::new().copy(job, progress).await
+    match copier.look(&job).await? {
+        Some(moved) => Ok(moved),
+        None => copier.copy(&job, progress).await,
+    }
 }
 
 /// What the tag names at the destination.

@@ -1,9 +1,12 @@
 //! Copies between real registries.
 
-use copy::{InFlight, Progress};
+use std::sync::Arc;
+
+use copy::{Copier, InFlight, Inventory as _, Memory, Progress};
 use distribution::{Manifest, ManifestRef, Registry};
 use domain::push::{Moved, Reason};
-use domain::reference::Digest;
+use domain::reference::{Digest, Repository};
+use futures_util::future::join_all;
 
 use crate::docker_registry::{DockerRegistry, LOGIN};
 use crate::image::{Family, blob_of, image, index, layer, publish};
@@ -65,7 +68,8 @@ async fn an_index_of_two_platforms_arrives_byte_for_byte_in_either_family() {
         let destination = registry(&to.host, Some(LOGIN));
         let (gauge, at) = (InFlight::default(), destination_repository());
         let progress = Progress::new(gauge.clone());
-        let moved = copy_with(&source, &image.index.digest, &destination, &at, None, &progress).await;
+        let moved =
+            copy_with(&Copier::default(), &source, &image.index.digest, &destination, &at, &progress).await;
         let moved = moved.expect("copied");
         is_whole(&image, &destination).await;
         assert_eq!(moved.total(), image.blob_bytes() + image.manifest_bytes());
@@ -108,20 +112,58 @@ async fn a_tag_that_named_another_image_names_this_one_afterwards() {
 }
 
 #[tokio::test]
-async fn blobs_of_a_repository_that_the_caller_names_are_mounted() {
+async fn what_lies_in_another_repository_of_the_host_is_mounted() {
     let (Some(from), Some(to)) = (DockerRegistry::open(), DockerRegistry::open()) else { return };
     let (source, destination) = (registry(&from.host, None), registry(&to.host, None));
     let image = TwoPlatforms::publish(Family::Oci, &source).await;
-    copy(&source, &image.images[0].digest, &destination).await.expect("copied");
-    let other = "enterprise/other".parse().expect("a repository");
-    let (hint, progress) = (destination_repository(), Progress::default());
-    let moved = copy_with(&source, &image.index.digest, &destination, &other, Some(&hint), &progress).await;
+    let (copier, progress) = (Copier::default(), Progress::default());
+    let (at, one) = (destination_repository(), &image.images[0].digest);
+    copy_with(&copier, &source, one, &destination, &at, &progress).await.expect("copied");
+    let (other, progress) = ("enterprise/other".parse().expect("a repository"), Progress::default());
+    let moved = copy_with(&copier, &source, &image.index.digest, &destination, &other, &progress).await;
     let moved = moved.expect("copied");
     let shared: usize =
         [&image.blobs[0], &image.blobs[2], &image.blobs[3]].iter().map(|blob| blob.len()).sum();
     assert_eq!(moved.mounted, shared as u64);
     assert_eq!(moved.uploaded, image.blob_bytes() + image.manifest_bytes() - shared as u64);
     assert_eq!((progress.bytes_done(), progress.bytes_total()), (moved.total(), moved.total()));
+}
+
+#[tokio::test]
+async fn of_copies_that_share_layers_each_layer_is_uploaded_by_one() {
+    let (Some(from), Some(to)) = (DockerRegistry::open(), DockerRegistry::open()) else { return };
+    let (source, destination) = (registry(&from.host, None), registry(&to.host, None));
+    let image = TwoPlatforms::publish(Family::Oci, &source).await;
+    let (copier, digest) = (Copier::default(), &image.index.digest);
+    let copies = (0..8).map(async |number: usize| {
+        let at = format!("enterprise/{}", number / 2).parse().expect("a repository");
+        copy_with(&copier, &source, digest, &destination, &at, &Progress::default()).await.expect("copied")
+    });
+    let all = join_all(copies).await;
+    let uploaded: u64 = all.iter().map(|moved| moved.uploaded).sum();
+    assert_eq!(uploaded, image.blob_bytes() + 8 * image.manifest_bytes());
+    assert!(all.iter().all(|moved| moved.total() == image.blob_bytes() + image.manifest_bytes()));
+}
+
+#[tokio::test]
+async fn a_stale_inventory_costs_requests_and_heals() {
+    let (Some(from), Some(to)) = (DockerRegistry::open(), DockerRegistry::open()) else { return };
+    let (source, destination) = (registry(&from.host, None), registry(&to.host, None));
+    let image = TwoPlatforms::publish(Family::Oci, &source).await;
+    let (memory, at) = (Arc::new(Memory::default()), destination_repository());
+    let gone: Repository = "enterprise/gone".parse().expect("a repository");
+    let digests: Vec<Digest> = image.blobs.iter().map(|blob| blob_of(blob).digest).collect();
+    for digest in &digests {
+        memory.note(destination.host(), &gone, digest);
+        memory.note(destination.host(), &at, digest);
+    }
+    let copier = Copier::new(memory.clone());
+    let progress = Progress::default();
+    let moved = copy_with(&copier, &source, &image.index.digest, &destination, &at, &progress).await;
+    assert_eq!(moved.expect("copied").uploaded, image.blob_bytes() + image.manifest_bytes());
+    is_whole(&image, &destination).await;
+    let held = memory.held(destination.host(), &at, &digests).await;
+    assert!(digests.iter().all(|digest| held[digest].here && held[digest].elsewhere.is_empty()), "{held:?}");
 }
 
 #[tokio::test]
@@ -142,7 +184,8 @@ async fn damaged(damage: impl Fn(&DockerRegistry, &TwoPlatforms)) -> Option<(Rea
     damage(&from, &image);
     let progress = Progress::default();
     let at = destination_repository();
-    let failure = copy_with(&source, &image.index.digest, &destination, &at, None, &progress).await;
+    let failure =
+        copy_with(&Copier::default(), &source, &image.index.digest, &destination, &at, &progress).await;
     let failure = failure.expect_err("damaged");
     assert_eq!(tagged(&destination).await, None);
     for manifest in &image.images {

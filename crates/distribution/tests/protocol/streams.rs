@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use distribution::{Cause, Error, UploadError};
+use distribution::{Cause, Check, Error, UploadError};
 use domain::push::Reason;
 use futures_util::{StreamExt as _, stream};
 
@@ -14,7 +14,8 @@ use crate::{blob_of, digest_of, failure, registry, repository, tag};
 const LAYER: &[u8] = b"0123456789";
 
 async fn read(server: &Scripted) -> Result<Vec<u8>, Error> {
-    let mut body = registry(&server.host, None).read_blob(&repository(), &blob_of(LAYER)).await?;
+    let mut body =
+        registry(&server.host, None).read_blob(&repository(), &blob_of(LAYER), Check::Digest).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await? {
         bytes.extend_from_slice(&piece);
@@ -65,8 +66,10 @@ async fn a_read_that_breaks_for_ever_ends_as_unreachable() {
 #[tokio::test]
 async fn the_last_piece_of_a_corrupt_blob_is_never_handed_out() {
     let server = Scripted::start(|_| Reply::new(200).body("012345678X")).await;
-    let mut body =
-        registry(&server.host, None).read_blob(&repository(), &blob_of(LAYER)).await.expect("a body");
+    let mut body = registry(&server.host, None)
+        .read_blob(&repository(), &blob_of(LAYER), Check::Digest)
+        .await
+        .expect("a body");
     let mut read = 0;
     let error = loop {
         match body.next().await {
