@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use store::Store;
 
 use crate::error::ApiError;
+use crate::requests::CallerNote;
 
 /// The longest key, in characters.
 pub(crate) const KEY_LIMIT: usize = 256;
@@ -96,8 +97,11 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let key = ApiKey::of(&parts.headers).ok_or(ApiError::Unauthenticated)?;
-        let caller = Store::from_ref(state).caller(key.hash()).await?;
-        caller.map(Self).ok_or(ApiError::Unauthenticated)
+        let caller = Store::from_ref(state).caller(key.hash()).await?.ok_or(ApiError::Unauthenticated)?;
+        if let Some(note) = parts.extensions.get::<CallerNote>() {
+            note.set(&caller);
+        }
+        Ok(Self(caller))
     }
 }
 

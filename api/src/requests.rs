@@ -2,13 +2,14 @@
 //! refusal, one line in the log and two metrics. Neither ever holds a credential, a query or a body.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use domain::access::Caller;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -23,6 +24,8 @@ use crate::views::failure::FailureView;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The largest headers, names and values together, in bytes.
 const HEADERS_LIMIT: usize = 32 << 10;
+/// How much of a path the log shows, in characters.
+const PATH_SHOWN: usize = 200;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The label of a request that no route is for, so that paths never become labels.
 const NO_ROUTE: &str = "none";
@@ -62,14 +65,21 @@ impl RequestMetrics {
 /// Answers a request, whatever becomes of it.
 pub(crate) async fn surround(
     State(metrics): State<RequestMetrics>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let id = Uuid::new_v4();
+    let caller = CallerNote::default();
+    request.extensions_mut().insert(caller.clone());
     let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    // What no route is for may hold anything.
+    let path: String = match route {
+        NO_ROUTE => String::new(),
+        _ => request.uri().path().chars().take(PATH_SHOWN).collect(),
+    };
 
     let mut response = if headers_size(request.headers()) > HEADERS_LIMIT {
         ApiError::HeadersTooLarge(HEADERS_LIMIT).into_response()
@@ -94,8 +104,35 @@ pub(crate) async fn surround(
     let (status, took) = (response.status(), started.elapsed());
     metrics.observe(route, method, status, took);
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    info!(method, route, status = status.as_u16(), duration_ms, request.id = id_text, "answered");
+    let caller = caller.name();
+    info!(
+        method,
+        route,
+        path,
+        caller,
+        status = status.as_u16(),
+        duration_ms,
+        request.id = id_text,
+        "answered"
+    );
     response
+}
+
+/// Who called, told by authentication to the line in the log.
+#[derive(Clone, Default)]
+pub(crate) struct CallerNote(Arc<OnceLock<String>>);
+
+impl CallerNote {
+    /// Notes the holder of the request's key.
+    pub(crate) fn set(&self, caller: &Caller) {
+        let name = caller.username.as_ref().map_or(caller.role.as_str(), |username| username.as_str());
+        // A second look at the same key says the same.
+        let _ = self.0.set(name.to_owned());
+    }
+
+    fn name(&self) -> &str {
+        self.0.get().map_or("nobody", String::as_str)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

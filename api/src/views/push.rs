@@ -1,8 +1,10 @@
 //! Pushes on the wire: the credentials object that asks for one, and the status of one.
 
+use domain::push::{PushStatus, Reason};
 use serde::{Deserialize, Serialize};
 use store::PushRecord;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
 use super::moment;
@@ -60,7 +62,8 @@ impl PushAgainBody {
 #[schema(as = PushStatus)]
 pub(crate) struct PushStatusView {
     registry_id: Uuid,
-    /// `pending`, `in-progress`, `succeeded` or `failed`.
+    /// How far it is.
+    #[schema(schema_with = statuses)]
     status: &'static str,
     /// Why it waits or failed, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,7 @@ pub(crate) struct PushStatusView {
     updated_at: String,
     /// The same as a code, for scripts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = reasons)]
     reason: Option<&'static str>,
     /// `unverified` when only the push's own login, which is gone by now, could read the image back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +88,18 @@ pub(crate) struct PushStatusView {
     /// The full reference in the registry.
     #[schema(example = "algorithmiainfra.jfrog.io/dockerhub/algorithms/ann/echo:VERSION_HASH")]
     image: String,
+}
+
+fn statuses() -> Object {
+    words(PushStatus::ALL.iter().map(|status| status.as_str()))
+}
+
+fn reasons() -> Object {
+    words(Reason::ALL.iter().map(|reason| reason.as_str()))
+}
+
+fn words(words: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }
 
 impl From<PushRecord> for PushStatusView {

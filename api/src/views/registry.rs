@@ -121,7 +121,7 @@ impl DeletedView {
             "the registry is deleted; nothing depended on it".to_owned()
         } else {
             format!(
-                "the registry is deleted; what depended on it: {}. Pods that are created from now on pull those versions from the registry of their next latest push, or from the source; its pushes ended failed (registry_changed)",
+                "the registry is deleted; what depended on it: {}. Pods that are created from now on pull those versions from the registry of their next latest push, or from the source. Pushes to it that had not ended are failed (registry_changed)",
                 Dependency(dependents)
             )
         };
