@@ -17,6 +17,9 @@ pub const COMMIT: &str = env!("DRAYAGE_COMMIT");
 /// What `--version` says: `0.1.0 (COMMIT)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("DRAYAGE_COMMIT"), ")");
 
+/// How long blocking threads may take, once all else has ended, for short database writes to end too.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
 /// Flags that every program has.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProcessArgs {
@@ -76,14 +79,14 @@ fn execute(shutdown: Shutdown, body: impl AsyncFnOnce(Shutdown) -> anyhow::Resul
     // A second call in one process, as in tests, finds the provider of the first.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new()?;
-    let result = runtime.block_on(until_stopped(shutdown, body));
-    // Short database writes on blocking threads get to end; nothing else is waited for.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let result = runtime.block_on(until_stopped(&shutdown, body));
+    // Within the grace: whoever sent the signal kills what outlasts it.
+    runtime.shutdown_timeout(LAST_WRITES.min(shutdown.left()));
     result
 }
 
 async fn until_stopped(
-    shutdown: Shutdown,
+    shutdown: &Shutdown,
     body: impl AsyncFnOnce(Shutdown) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
@@ -95,7 +98,7 @@ async fn until_stopped(
     shutdown.begin();
     tokio::select! {
         result = &mut body => result,
-        () = tokio::time::sleep(shutdown.grace()) => {
+        () = tokio::time::sleep(shutdown.left()) => {
             warn!("stopped with work left that was not handed back within --shutdown-grace");
             Ok(())
         }
@@ -215,5 +218,18 @@ mod tests {
             Ok(())
         });
         assert!(result.is_ok());
+    }
+
+    #[test]
+    fn a_blocking_thread_that_hangs_does_not_outlast_the_grace() {
+        let (held, hangs) = std::sync::mpsc::channel::<()>();
+        let start = std::time::Instant::now();
+        let result = execute(Shutdown::new(Duration::ZERO), async |shutdown| {
+            tokio::task::spawn_blocking(move || hangs.recv());
+            shutdown.begin();
+            Ok(())
+        });
+        assert!(result.is_ok() && start.elapsed() < LAST_WRITES);
+        drop(held);
     }
 }

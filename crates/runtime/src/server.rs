@@ -35,7 +35,10 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub struct Limits {
     /// Connections at once; more wait in the kernel's backlog.
     pub connections: usize,
-    /// From the accept to the end of the TLS handshake, or to the first byte without TLS.
+    /// From the accept to the first byte. Clients send it at once, so that it is short: whoever opens
+    /// connections and is silent holds up the others for no longer.
+    pub first_byte: Duration,
+    /// From there to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the end of one request to the end of the next one's headers over HTTP/1.1. It bounds
     /// idle connections too, so it is no shorter than clients expect to reuse one.
@@ -44,7 +47,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 512, handshake: Duration::from_secs(10), headers: Duration::from_secs(60) }
+        Self {
+            // Half of the 1024 file descriptors that a process usually has.
+            connections: 512,
+            first_byte: Duration::from_secs(3),
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(60),
+        }
     }
 }
 
@@ -89,7 +98,7 @@ impl Server {
         self.address
     }
 
-    /// Serves until the shutdown begins, then drains: requests that run are answered.
+    /// Serves until the shutdown begins, then drains: requests that run are answered, handshakes given up.
     ///
     /// `service` makes the service of one connection from the client's address.
     pub async fn serve<S, B>(self, service: impl Fn(SocketAddr) -> S, shutdown: Shutdown)
@@ -113,7 +122,8 @@ impl Server {
             let Some((stream, client, slot)) = accepted else { continue };
             let connection = Connection {
                 tls: tls.clone(),
-                handshake: self.limits.handshake,
+                limits: self.limits.clone(),
+                shutdown: shutdown.clone(),
                 protocols: protocols.clone(),
                 watcher: graceful.watcher(),
             };
@@ -176,7 +186,8 @@ impl Protocols {
 
 struct Connection {
     tls: Option<TlsAcceptor>,
-    handshake: Duration,
+    limits: Limits,
+    shutdown: Shutdown,
     protocols: Arc<Protocols>,
     watcher: Watcher,
 }
@@ -192,18 +203,30 @@ impl Connection {
         B::Error: Into<Error>,
     {
         stream.set_nodelay(true)?;
+        let mut first = [0; 3];
+        let read = self.opened(self.limits.first_byte, stream.peek(&mut first)).await?;
         match &self.tls {
             Some(acceptor) => {
                 let handshake = acceptor.accept(Lingering::new(stream));
-                let stream = tokio::time::timeout(self.handshake, handshake).await??;
+                let stream = self.opened(self.limits.handshake, handshake).await?;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.speak(http2, stream, service).await
             }
-            None => {
-                let mut first = [0; 3];
-                let read = tokio::time::timeout(self.handshake, stream.peek(&mut first)).await??;
-                self.speak(first[..read] == *b"PRI", Lingering::new(stream), service).await
-            }
+            None => self.speak(first[..read] == *b"PRI", Lingering::new(stream), service).await,
+        }
+    }
+
+    /// Takes a step towards the first request, unless its time ends or the shutdown begins before.
+    async fn opened<T>(
+        &self,
+        within: Duration,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            // What has come already is served.
+            biased;
+            done = tokio::time::timeout(within, step) => Ok(done??),
+            () = self.shutdown.begun() => Err("the shutdown began before a request came".into()),
         }
     }
 

@@ -2,7 +2,8 @@
 //! begin it. `program` bounds it: after the grace the process ends whatever is left.
 
 use std::io;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -12,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     token: CancellationToken,
     grace: Duration,
+    began: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
     /// A shutdown that has not begun and allows `grace` once it has.
     pub fn new(grace: Duration) -> Self {
-        Self { token: CancellationToken::new(), grace }
+        Self { token: CancellationToken::new(), grace, began: Arc::default() }
     }
 
     /// Waits until the shutdown has begun.
@@ -32,12 +34,18 @@ impl Shutdown {
 
     /// Begins it: what a signal does.
     pub fn begin(&self) {
+        self.began.get_or_init(Instant::now);
         self.token.cancel();
     }
 
     /// How long the process waits for its parts once the shutdown has begun.
     pub fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// What is left of the grace: all of it until the shutdown begins.
+    pub(crate) fn left(&self) -> Duration {
+        self.grace.saturating_sub(self.began.get().map_or(Duration::ZERO, Instant::elapsed))
     }
 }
 

@@ -98,8 +98,8 @@ async fn a_shutdown_answers_what_runs_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn a_silent_client_is_let_go() {
-    let limits =
-        Limits { handshake: Duration::from_millis(20), headers: Duration::from_millis(20), connections: 1 };
+    let moment = Duration::from_millis(20);
+    let limits = Limits { connections: 1, first_byte: moment, handshake: moment, headers: moment };
     let server = Server::bind("test", loopback(), None).await.unwrap().with_limits(limits);
     let address = server.address();
     tokio::spawn(server.serve(|_| service_fn(answer), Shutdown::new(Duration::ZERO)));
@@ -110,6 +110,29 @@ async fn a_silent_client_is_let_go() {
         // The end of the stream, with or without a reset, is what counts.
         let _end = stream.read_to_end(&mut rest).await;
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_handshakes() {
+    let long = Duration::from_secs(3600);
+    let limits = Limits { connections: 9, first_byte: long, handshake: long, headers: long };
+    for beginning in [&b""[..], b"\x16"] {
+        let config = tls::server_config(&tls::Certificate::default()).unwrap();
+        let server =
+            Server::bind("test", loopback(), Some(config)).await.unwrap().with_limits(limits.clone());
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let (shutdown, accepted) = (Shutdown::new(Duration::ZERO), Arc::new(Notify::new()));
+        let notify = accepted.clone();
+        let service = move |_| {
+            notify.notify_one();
+            service_fn(answer)
+        };
+        let serving = tokio::spawn(server.serve(service, shutdown.clone()));
+        accepted.notified().await;
+        shutdown.begin();
+        serving.await.unwrap();
     }
 }
 
