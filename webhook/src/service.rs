@@ -157,10 +157,19 @@ impl Shared {
     }
 
     fn log(&self, review: &admission::Request<'_>, answer: &admission::Answer<'_>, outcome: Outcome) {
-        debug!(pod.namespace = ?review.namespace(), pod.name = ?review.pod(), ?outcome, "admitted");
+        // Strings as they are: text logs quote and escape them, JSON logs write them as JSON does.
+        let (namespace, pod) = (review.namespace(), review.pod());
+        debug!(pod.namespace = namespace, pod.name = pod, ?outcome, "admitted");
         for remark in answer.remarks() {
             if let Some(left_out) = self.remarks.admit() {
-                warn!(pod.namespace = ?review.namespace(), pod.name = ?review.pod(), ?outcome, left_out, reason = ?remark, "not as expected");
+                warn!(
+                    pod.namespace = namespace,
+                    pod.name = pod,
+                    ?outcome,
+                    left_out,
+                    reason = remark,
+                    "not as expected"
+                );
             }
         }
     }
