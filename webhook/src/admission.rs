@@ -4,7 +4,7 @@
 mod answer;
 mod review;
 
-use routing::images::Pod;
+use routing::images::{Object, Pod};
 use routing::patch::{Change, Outcome, Unrouted};
 use routing::{Table, mutate};
 
@@ -24,12 +24,12 @@ pub fn admit<'r>(request: &'r Request<'_>, table: &Table, unrouted: Unrouted) ->
 }
 
 /// What is done to a pod, if it is anything that admission judges.
-fn change<'r, 'a>(request: &'r Request<'a, Pod<'a>>) -> Option<Change<'r, 'a>> {
+fn change<'r, 'a>(request: &'r Request<'a, Object<Pod<'a>>>) -> Option<Change<'r, 'a>> {
     if !request.concerns_pods() {
         return None;
     }
-    let pod = request.object.as_ref()?;
-    let old = || request.old_object.as_ref();
+    let pod = request.object.as_deref()?;
+    let old = || request.old_object.as_deref();
     match (request.sub_resource(), &*request.operation) {
         ("", "CREATE") => Some(Change::Create(pod)),
         ("", "UPDATE") => Some(Change::Update { pod, old: old()? }),

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use domain::labels::{MIRROR_ANNOTATION, ROUTED_ANNOTATION};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// More entries than a pod can hold in the 1.5 MiB that etcd takes; a longer list is an attack on memory.
@@ -17,8 +18,8 @@ const LIST_LIMIT: usize = 8192;
 #[derive(Debug, Deserialize)]
 pub struct Pod<'a> {
     #[serde(borrow)]
-    pub(crate) metadata: Metadata<'a>,
-    spec: Spec<'a>,
+    pub(crate) metadata: Object<Metadata<'a>>,
+    spec: Object<Spec<'a>>,
 }
 
 /// Of a pod's metadata, what is read.
@@ -41,12 +42,12 @@ pub(crate) struct Annotations<'a> {
 #[derive(Debug, Deserialize)]
 struct Spec<'a> {
     #[serde(borrow)]
-    containers: Option<List<Container<'a>>>,
+    containers: Option<List<Object<Container<'a>>>>,
     #[serde(rename = "initContainers")]
-    init_containers: Option<List<Container<'a>>>,
+    init_containers: Option<List<Object<Container<'a>>>>,
     #[serde(rename = "ephemeralContainers")]
-    ephemeral_containers: Option<List<Container<'a>>>,
-    volumes: Option<List<Volume<'a>>>,
+    ephemeral_containers: Option<List<Object<Container<'a>>>>,
+    volumes: Option<List<Object<Volume<'a>>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,7 +63,7 @@ struct Container<'a> {
 struct Volume<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    image: Option<VolumeImage<'a>>,
+    image: Option<Object<VolumeImage<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +96,7 @@ pub(crate) struct Image<'p> {
 impl Pod<'_> {
     /// The name, or the prefix that the server will make one from.
     pub fn name(&self) -> &str {
-        let Metadata { name, generate_name, .. } = &self.metadata;
+        let Metadata { name, generate_name, .. } = &*self.metadata;
         let named = name.as_deref().filter(|name| !name.is_empty());
         named.or(generate_name.as_deref()).unwrap_or_default()
     }
@@ -114,7 +115,7 @@ impl Pod<'_> {
 
     /// The images of one list; entries without one are passed over.
     pub(crate) fn images_of(&self, part: Part) -> impl Iterator<Item = Image<'_>> {
-        let (containers, volumes): (&[Container<'_>], &[Volume<'_>]) = match part {
+        let (containers, volumes): (&[Object<Container<'_>>], &[Object<Volume<'_>>]) = match part {
             Part::InitContainers => (entries(&self.spec.init_containers), &[]),
             Part::Containers => (entries(&self.spec.containers), &[]),
             Part::EphemeralContainers => (entries(&self.spec.ephemeral_containers), &[]),
@@ -191,6 +192,36 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A struct that is read from a JSON object only: what serde derives would take a list of its fields as well.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<T> std::ops::Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 

@@ -71,9 +71,9 @@ pub struct Mutation {
     pub refusal: Option<String>,
     /// What nobody expects, a line each.
     pub warnings: Vec<String>,
-    /// Why each source image is pulled from where, a sentence each.
+    /// Why each source image is pulled from where, a sentence each; of a refused pod, the refusal alone.
     pub routes: Vec<String>,
-    /// The pushes that decided.
+    /// The pushes that decided; none when the pod is refused.
     pub pushes: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
@@ -88,8 +88,11 @@ pub fn mutate(change: &Change<'_, '_>, table: &Table, unrouted: Unrouted) -> Mut
         Change::Update { pod, old } => mutation.update(pod, old, table, unrouted),
         Change::Debug { pod, old } => mutation.debug(pod, old, table, unrouted),
     }
-    if mutation.refusal.is_some() {
+    if let Some(reason) = &mutation.refusal {
         mutation.patch.0.clear();
+        mutation.pushes.clear();
+        // Nothing of it is pulled from anywhere, so that is all there is to say.
+        mutation.routes = vec![reason.clone()];
         mutation.outcome = Outcome::Refused;
     } else if !mutation.patch.0.is_empty() {
         mutation.outcome = mutation.outcome.max(Outcome::Routed);

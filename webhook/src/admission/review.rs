@@ -1,7 +1,7 @@
 //! The AdmissionReview request (admission.k8s.io/v1) as it comes over the wire: borrowed, and only what is
 //! decided on. Kube's types own everything, which costs more than all the rest of an admission.
 
-use routing::images::{Pod, Text};
+use routing::images::{Object, Pod, Text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -31,16 +31,16 @@ struct Review<'a, P> {
     #[serde(borrow, rename = "apiVersion")]
     api_version: Text<'a>,
     kind: Text<'a>,
-    request: Option<Request<'a, P>>,
+    request: Option<Object<Request<'a, P>>>,
 }
 
 /// A request of the API server's, with its objects read as `P`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "P: Deserialize<'de>"))]
-pub struct Request<'a, P = Pod<'a>> {
+pub struct Request<'a, P = Object<Pod<'a>>> {
     #[serde(borrow)]
     pub(super) uid: Text<'a>,
-    resource: Resource<'a>,
+    resource: Object<Resource<'a>>,
     sub_resource: Option<Text<'a>>,
     namespace: Option<Text<'a>>,
     pub(super) operation: Text<'a>,
@@ -61,7 +61,7 @@ struct Resource<'a> {
 /// [`Malformed`]; it is the sender's fault.
 pub fn read(body: &[u8]) -> Result<Request<'_>, Malformed> {
     let text = std::str::from_utf8(body)?;
-    let request = match parsed::<Pod<'_>>(text) {
+    let request = match parsed::<Object<Pod<'_>>>(text) {
         // What is not a pod need not look like one, and is let through whatever it is.
         Err(Malformed::Json(error)) => match parsed::<IgnoredAny>(text) {
             Ok(other) if !other.is_judged() => other.without_objects(),
@@ -75,11 +75,11 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Malformed> {
 }
 
 fn parsed<'a, P: Deserialize<'a>>(text: &'a str) -> Result<Request<'a, P>, Malformed> {
-    let review: Review<'a, P> = serde_json::from_str(text)?;
+    let Object(review): Object<Review<'a, P>> = serde_json::from_str(text)?;
     if &*review.kind != "AdmissionReview" || &*review.api_version != "admission.k8s.io/v1" {
         return Err(Malformed::Kind);
     }
-    review.request.ok_or(Malformed::NoRequest)
+    review.request.map(|Object(request)| request).ok_or(Malformed::NoRequest)
 }
 
 impl<'a, P> Request<'a, P> {
@@ -114,6 +114,6 @@ impl<'a, P> Request<'a, P> {
 impl Request<'_> {
     /// The name of the pod, or the prefix that the server will make one from.
     pub fn pod(&self) -> &str {
-        self.object.as_ref().map(Pod::name).unwrap_or_default()
+        self.object.as_deref().map(Pod::name).unwrap_or_default()
     }
 }

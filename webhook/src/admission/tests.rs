@@ -151,6 +151,7 @@ fn a_refusal_has_a_message_and_no_patch() {
         assert_eq!((outcome, response.allowed, patch.len()), (Outcome::Refused, false, 0));
         assert_eq!(response.result.code, 403);
         assert!(response.result.message.contains("ann/hello"), "{}", response.result.message);
+        assert_eq!(answer["response"]["auditAnnotations"], json!({"route": response.result.message}));
     }
 }
 
@@ -210,6 +211,10 @@ fn a_review_that_cannot_be_answered_says_why() {
         (with("/request/object/spec/containers", json!("x")), "Json"),
         (with("/request/object/spec/containers/0/image", json!(7)), "Json"),
         (with("/request/object", json!([])), "Json"),
+        (with("/request/object", json!([{}, {}])), "Json"),
+        (with("/request/object/spec", json!([[], [], [], []])), "Json"),
+        (with("/request/object/spec/containers/0", json!(["c", ASKED, "Never"])), "Json"),
+        (with("/request/resource", json!(["", "pods"])), "Json"),
         (with("/request/operation", json!("UPDATE")), "NoPod"),
     ] {
         let error = read(body.as_bytes()).unwrap_err();
@@ -217,6 +222,9 @@ fn a_review_that_cannot_be_answered_says_why() {
     }
     assert!(matches!(read(b"{\"kind\": \"\xff\"}"), Err(Malformed::Encoding(_))));
     assert!(read(("[".repeat(1 << 20)).as_bytes()).is_err());
+    let listed = json!([good["apiVersion"], good["kind"], good["request"]]).to_string();
+    let reason = read(listed.as_bytes()).unwrap_err().source_text();
+    assert!(reason.starts_with("invalid type: sequence, expected an object"), "{reason}");
     let many = with("/request/object/spec/containers", json!(vec![json!({}); 8193]));
     assert!(read(many.as_bytes()).unwrap_err().source_text().contains("at most 8192"));
 }

@@ -163,7 +163,8 @@ fn a_source_image_without_a_route_runs_with_a_warning_or_is_refused() {
 
     let refused = mutate(&change, &table, Unrouted::Refuse);
     assert_eq!((refused.outcome, refused.patch.len()), (Outcome::Refused, 0));
-    assert!(refused.refusal.is_some_and(|reason| reason.contains("ann/hello:never")));
+    assert!(refused.refusal.as_ref().is_some_and(|reason| reason.contains("ann/hello:never")));
+    assert_eq!((refused.routes, refused.pushes), (Vec::from_iter(refused.refusal), vec![]));
 }
 
 #[test]
