@@ -23,17 +23,17 @@ pub(crate) async fn prove(
         Ok(()) => return Ok(Pullable::Verified),
         Err(error) => error,
     };
-    let failure = refused.failure(Side::Destination);
+    let reason = refused.failure(Side::Destination).reason;
     // Nobody's login is refused where none is stored: the cluster may have one of its own.
     let own_login = claim.read_login.is_none() && claim.push_login.is_some();
-    if own_login && matches!(failure.reason, Reason::CredentialsRefused | Reason::Denied) {
+    if own_login && matches!(reason, Reason::CredentialsRefused | Reason::Denied) {
         let pusher = Registry::new(transport, claim.destination.clone(), claim.push_login.clone());
         return match read_back(&pusher, claim, repository).await {
             Ok(()) => Ok(Pullable::Unverified),
-            Err(error) => Err(not_pullable(error.failure(Side::Destination))),
+            Err(error) => Err(not_pullable(&error)),
         };
     }
-    Err(not_pullable(failure))
+    Err(not_pullable(&refused))
 }
 
 async fn read_back(registry: &Registry, claim: &Claim, repository: &Repository) -> Result<(), Error> {
@@ -41,7 +41,8 @@ async fn read_back(registry: &Registry, claim: &Claim, repository: &Repository) 
 }
 
 /// What passes by itself keeps its reason; anything else means that the image is there and not to be had.
-fn not_pullable(failure: Failure) -> Failure {
+fn not_pullable(error: &Error) -> Failure {
+    let failure = error.failure(Side::Destination);
     if failure.reason.is_transient() || failure.reason == Reason::Certificate {
         return failure;
     }
@@ -50,7 +51,7 @@ fn not_pullable(failure: Failure) -> Failure {
         message: format!(
             "pushed, but the registry's READ credentials cannot pull it, so no pod is sent there; mend them \
              (PUT /v1/registries/ID) and push again: {}",
-            failure.message
+            error.told()
         ),
         ..failure
     }

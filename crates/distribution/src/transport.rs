@@ -24,6 +24,8 @@ use crate::token::Sessions;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of an answer may take where nothing large is to be verified first.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing may come or go on a body, or on the way to the head of an answer.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a registry may work on what it has wholly received: it reads a large blob again to verify it.

@@ -22,21 +22,33 @@ impl Error {
     /// This error as the end of a try.
     pub fn failure(&self, side: Side) -> Failure {
         let reason = self.reason(side);
-        let mut message = self.to_string();
-        let mut level = self.source();
-        while let Some(error) = level {
-            message = format!("{message}: {error}");
-            level = error.source();
-        }
+        let answered = matches!(self.cause, Cause::Status(_) | Cause::Mismatch { .. });
+        let advice = match reason {
+            Reason::DestinationUnreachable if answered => {
+                "The registry is there and answers otherwise than it should; its own log may say why."
+            }
+            reason => advice(reason),
+        };
         Failure {
             reason,
-            message: format!("{message}. {}", advice(reason)),
+            message: format!("{}. {advice}", self.told()),
             retry_after: match &self.cause {
                 Cause::TokenService { retry_after, .. } => *retry_after,
                 _ => self.answer().and_then(|answer| answer.retry_after),
             },
             registry_down: side == Side::Destination && matches!(self.cause, Cause::Connect(_)),
         }
+    }
+
+    /// What happened, with its causes, without what to do about it.
+    pub fn told(&self) -> String {
+        let mut message = self.to_string();
+        let mut level = self.source();
+        while let Some(error) = level {
+            message = format!("{message}: {error}");
+            level = error.source();
+        }
+        message
     }
 
     fn reason(&self, side: Side) -> Reason {

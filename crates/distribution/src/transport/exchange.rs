@@ -10,7 +10,7 @@ use reqwest::Response;
 use tokio::sync::OnceCell;
 use url::{Host, Url};
 
-use super::{Blocked, IDLE_TIMEOUT, Reach, Transport, VERIFY_TIMEOUT};
+use super::{ANSWER_TIMEOUT, Blocked, IDLE_TIMEOUT, Reach, Transport};
 use crate::error::{Cause, cause_of};
 
 const REDIRECT_LIMIT: usize = 5;
@@ -58,7 +58,7 @@ impl Request {
     /// A request without headers and body.
     pub(crate) fn new(method: Method, url: Url) -> Self {
         let body = Payload::Bytes(Bytes::new());
-        Self { method, url, headers: HeaderMap::new(), body, patience: Some(IDLE_TIMEOUT) }
+        Self { method, url, headers: HeaderMap::new(), body, patience: Some(ANSWER_TIMEOUT) }
     }
 
     /// Whether it can be sent again.
@@ -178,8 +178,9 @@ impl Exchange {
 
     /// The whole body, unless it is longer than `limit` bytes.
     pub(crate) async fn bytes(self, limit: u64) -> Result<Bytes, Cause> {
-        let whole = tokio::time::timeout(VERIFY_TIMEOUT, self.all(limit)).await;
-        whole.unwrap_or(Err(Cause::Stalled(VERIFY_TIMEOUT.as_secs())))
+        // A peer that drips a byte a second would be waited for without end.
+        let whole = tokio::time::timeout(IDLE_TIMEOUT, self.all(limit)).await;
+        whole.unwrap_or(Err(Cause::Stalled(IDLE_TIMEOUT.as_secs())))
     }
 
     async fn all(mut self, limit: u64) -> Result<Bytes, Cause> {
