@@ -7,6 +7,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 # From nothing to a rewritten pod, each step shown. DEMO=once ends by itself.
 demo:
 	@scripts/prepare demo
+	@test -x $(target)/debug/demo || echo "compiling, a few minutes the first time"
 	@cargo build --quiet --bins
 	@$(target)/debug/demo
 
