@@ -6,6 +6,7 @@
 mod narrator;
 mod pod;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -48,20 +49,18 @@ async fn main() -> ExitCode {
 
 /// What runs when everything has been told; all of it ends with this.
 struct Stage {
-    drayage: Drayage,
+    _drayage: Drayage,
+    /// A file to source, which sets the variables that the calls were shown with.
+    variables: PathBuf,
     cluster: Option<Cluster>,
     _registries: [Registry; 2],
 }
 
 /// Lets the reader try calls of their own.
 async fn stay_up(stage: &Stage) -> Result<()> {
-    let Stage { drayage, cluster, .. } = stage;
+    let Stage { variables, cluster, .. } = stage;
     println!("\nEverything stays up for calls of your own, until Ctrl-C:");
-    println!(
-        "export API={} ADMIN_KEY=\"$(cat {})\"",
-        drayage.api_url()?,
-        drayage.file("admin.key").display()
-    );
+    println!(". {}   # API, SOURCE, ENTERPRISE, the keys and the passwords", variables.display());
     println!("curl -s \"$API/v1/registries\" -H \"Authorization: Simple $ADMIN_KEY\"");
     if let Some(cluster) = cluster {
         println!("export KUBECONFIG={}", cluster.kubeconfig().display());
@@ -155,5 +154,17 @@ async fn tell(narrator: &mut Narrator) -> Result<Stage> {
     let expected = format!("{}/{inspected}:{COMMIT}", enterprise.host());
     let cluster =
         pod::create(&drayage, &format!("{}/{repository}:{COMMIT}", source.host()), &expected).await?;
-    Ok(Stage { drayage, cluster, _registries: [source, enterprise] })
+    let variables = drayage.file("variables.sh");
+    let text = format!(
+        "API={}\nSOURCE={}\nENTERPRISE={}\nADMIN_KEY={}\nOWNER_KEY={key}\nREGISTRY={registry}\n\
+         READ_PASSWORD={}\nPUSH_PASSWORD={}\n",
+        drayage.api_url()?,
+        source.host(),
+        enterprise.host(),
+        drayage.admin_key,
+        reader.password,
+        pusher.password,
+    );
+    std::fs::write(&variables, text)?;
+    Ok(Stage { _drayage: drayage, variables, cluster, _registries: [source, enterprise] })
 }
