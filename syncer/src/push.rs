@@ -87,8 +87,8 @@ async fn attempt(
         Some(moved) if readable => return Ok((moved, Pullable::Verified)),
         Some(moved) => moved,
         None => {
-            let _move = context.moves.begin(claim.registry).await;
-            context.copier.copy(&job, progress).await?
+            let moving = context.moves.begin(claim.registry).await;
+            context.copier.copy(&job, progress, moving).await?
         }
     };
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;

@@ -78,14 +78,21 @@ impl Copier {
     }
 
     /// Brings the image to the destination under the tag. Afterwards the tag names the digest there;
-    /// after a failure it names what it named before. To drop the future stops the copy.
+    /// after a failure it names what it named before. To drop the future stops the copy. `moving` is
+    /// dropped when all blobs are there.
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
-    pub async fn copy(&self, job: &Job<'_>, progress: &Progress) -> Result<Moved, Failure> {
+    pub async fn copy(
+        &self,
+        job: &Job<'_>,
+        progress: &Progress,
+        moving: impl Send,
+    ) -> Result<Moved, Failure> {
         let plan = Plan::read(job).await?;
         progress.expect(plan.bytes());
         let mut moved = self.move_blobs(job, &plan, progress, false).await?;
+        drop(moving);
         moved.uploaded += match write_manifests(job, &plan, progress).await {
             // The registry misses a blob that it has mounted or shown: the next look is a closer one.
             Err(Refused { misses_blob: true, .. }) => {
@@ -202,6 +209,6 @@ mod tests {
         fn is_send(_: impl Send) {}
         let copier = Copier::default();
         let progress = Progress::default();
-        let _ = |job: Job<'static>| is_send(async { copier.copy(&job, &progress).await });
+        let _ = |job: Job<'static>| is_send(async { copier.copy(&job, &progress, ()).await });
     }
 }

@@ -85,7 +85,7 @@ async fn memory_stays_flat_while_a_large_layer_passes_through() {
         tag: &tag,
     };
     let before = peak();
-    let moved = Copier::default().copy(&job, &Progress::default()).await.expect("copied");
+    let moved = Copier::default().copy(&job, &Progress::default(), ()).await.expect("copied");
     assert_eq!(moved.uploaded, layer.size + config.size + manifest.bytes.len() as u64);
     let grown = peak() - before;
     assert!(grown < 20 * 1024, "{grown} KiB for a layer of 200 MiB");

@@ -60,7 +60,7 @@ async fn copy_with(
     };
     match copier.look(&job).await? {
         Some(moved) => Ok(moved),
-        None => copier.copy(&job, progress).await,
+        None => copier.copy(&job, progress, ()).await,
     }
 }
 
