@@ -150,11 +150,11 @@ pub(crate) async fn idleness(ledger: &Ledger, folder: &Path, webhook: &Program) 
         };
         let percent = used.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
         let ready = program.ready_after;
-        let cost = program.ready_cost;
+        let cost = program.ready_cost.as_millis();
         figures.push(
             Figure::new(
                 format!("{name}: from start to ready"),
-                format!("{} ({} of CPU)", shown(ready), shown(cost)),
+                format!("{} ({cost} ms of CPU)", shown(ready)),
             )
             .target("≤ 300 ms", ready <= Duration::from_millis(300)),
         );
