@@ -35,11 +35,16 @@ const MANY_ROUTES: u32 = 1_000_000;
 async fn main() -> ExitCode {
     // Nothing else in this process has installed one.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    match measure().await {
+    let measured = tokio::select! {
+        measured = measure() => measured,
+        // Leaving this way ends the programs and removes the databases.
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("nothing could be measured: {error:?}");
+            eprintln!("the measurement ended early: {error:?}");
             ExitCode::FAILURE
         }
     }
