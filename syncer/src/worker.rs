@@ -107,6 +107,8 @@ impl Worker {
                     }
                 }
                 None => {
+                    // A result that a full disk did not take is known before the next push is due.
+                    self.push.store.check().await?;
                     let due = self.push.store.next_due().await?;
                     let until = |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now()));
                     let sleep = due.map_or(LONGEST_SLEEP, |due| until(due).unwrap_or_default());

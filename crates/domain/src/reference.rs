@@ -300,6 +300,11 @@ impl Digest {
         self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
     }
 
+    /// The first 40 hex digits, which are always a legal tag.
+    pub fn short_tag(&self) -> Tag {
+        Tag(self.hex().chars().take(40).collect::<String>().into())
+    }
+
     /// The lower-case hex digits after the algorithm.
     pub fn hex(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, hex)| hex)

@@ -16,12 +16,7 @@ impl VersionHash {
         let label = revision
             .filter(|label| label.len() == 40 && label.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|label| label.parse::<Tag>().ok());
-        let digest = || digest.hex().get(..40).and_then(|hex| hex.parse::<Tag>().ok());
-        match label.or_else(|| commit.cloned()).or_else(digest) {
-            Some(tag) => Self(tag),
-            // Every registered algorithm has more than 40 hex digits.
-            None => unreachable!("a digest has at least 40 hex digits"),
-        }
+        Self(label.or_else(|| commit.cloned()).unwrap_or_else(|| digest.short_tag()))
     }
 
     /// The tag under which every registry holds this version.
