@@ -1,15 +1,16 @@
 //! What goes wrong at the two doors.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::seal::SealError;
 use crate::secret_file::SecretFileError;
 
-/// What SQLite said, for the error chain only.
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+/// What SQLite said, for the error chain only. Several writes may have failed of one cause.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// A statement could not be carried out. Nothing of its transaction is left behind.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process held the write lock for longer than we wait.
     #[error("the database is locked by another process")]
@@ -35,13 +36,13 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error.into()),
-            Some(ErrorCode::DiskFull) => Self::Full(error.into()),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(Arc::new(error)),
+            Some(ErrorCode::DiskFull) => Self::Full(Arc::new(error)),
             _ => match error {
                 rusqlite::Error::FromSqlConversionFailure(column, _, cause) => {
                     Self::Unreadable(format!("column {column}: {cause}"))
                 }
-                error => Self::Database(error.into()),
+                error => Self::Database(Arc::new(error)),
             },
         }
     }

@@ -57,15 +57,19 @@ impl Feed {
         .unwrap_or(Err(FeedError::Database(StoreError::Stopped)))
     }
 
-    /// The facts after a revision: about `limit` of them, always whole revisions.
+    /// The facts after a revision: about `limit` of them, always whole revisions. They are being read from
+    /// the call on, whenever they are awaited, so that a caller can take up one page beside the next.
     ///
     /// # Errors
     /// [`FeedError`].
-    pub async fn page(&self, after: Revision, limit: usize) -> Result<FactPage, FeedError> {
+    pub fn page(
+        &self,
+        after: Revision,
+        limit: usize,
+    ) -> impl Future<Output = Result<FactPage, FeedError>> + Send + use<> {
         let follow = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || follow.page(after, limit))
-            .await
-            .unwrap_or(Err(FeedError::Database(StoreError::Stopped)))
+        let page = tokio::task::spawn_blocking(move || follow.page(after, limit));
+        async { page.await.unwrap_or(Err(FeedError::Database(StoreError::Stopped))) }
     }
 
     /// Waits until another process has committed something (`true`: look for facts) or `at_most` has

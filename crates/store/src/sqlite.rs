@@ -16,3 +16,4 @@ pub(crate) mod registries;
 pub(crate) mod statistics;
 pub(crate) mod versions;
 pub(crate) mod watch;
+mod writer;

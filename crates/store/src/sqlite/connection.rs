@@ -1,13 +1,13 @@
-//! Connections: how each is set up, one writer and a few readers, and the threads they block.
+//! Connections: how each is set up, a few readers and the threads they block, and the writer's door.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use tokio::sync::Semaphore;
 
+use super::writer::Writer;
 use crate::StoreError;
 
 /// How long a statement waits for another process's write lock.
@@ -19,9 +19,8 @@ const STATEMENTS: usize = 128;
 pub(crate) struct Database {
     readers: Arc<Mutex<Vec<Connection>>>,
     places: Arc<Semaphore>,
-    writer: Arc<Mutex<Connection>>,
-    /// The last write failed, for want of room perhaps.
-    write_failed: Arc<AtomicBool>,
+    // Dropped last, so that it folds the write-ahead log in.
+    writer: Writer,
 }
 
 impl Database {
@@ -29,10 +28,9 @@ impl Database {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let readers = (0..READERS).map(|_| read_only(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            writer: Arc::new(Mutex::new(writable(path)?)),
-            write_failed: Arc::default(),
             readers: Arc::new(Mutex::new(readers)),
             places: Arc::new(Semaphore::new(READERS)),
+            writer: Writer::start(writable(path)?)?,
         })
     }
 
@@ -59,37 +57,21 @@ impl Database {
         .await
     }
 
-    /// Runs an immediate transaction on the writer and commits it when `work` succeeds.
+    /// Runs `work` in an immediate transaction, which it may share with others; the answer comes after its
+    /// commit.
     pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        let (writer, write_failed) = (Arc::clone(&self.writer), Arc::clone(&self.write_failed));
-        blocking(move || {
-            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let written = write(&mut writer, work);
-            write_failed.store(written.is_err(), Ordering::Relaxed);
-            written
-        })
-        .await
+        self.writer.write(work).await
     }
 
-    /// Whether the last write failed, be it that somebody's wish was refused.
+    /// Whether any of the last writes failed, be it that somebody's wish was refused.
     pub(crate) fn write_failed(&self) -> bool {
-        self.write_failed.load(Ordering::Relaxed)
+        self.writer.failed()
     }
-}
-
-fn write<T, E: From<StoreError>>(
-    writer: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-    let done = work(&tx)?;
-    tx.commit().map_err(StoreError::from)?;
-    Ok(done)
 }
 
 async fn blocking<T, E, F>(work: F) -> Result<T, E>

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use domain::registry::Address;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
@@ -22,7 +23,7 @@ const CHECK_TEXT: &[u8] = b"drayage";
 pub(crate) fn open(path: &Path, key_file: &Path) -> Result<SealKey, OpenError> {
     make_file(path)?;
     let unusable = |cause: rusqlite::Error| match is_unusable(&cause) {
-        true => OpenError::Unusable { path: path.into(), cause: cause.into() },
+        true => OpenError::Unusable { path: path.into(), cause: Arc::new(cause) },
         false => cause.into(),
     };
     let mut db = connection::writable(path).map_err(unusable)?;
