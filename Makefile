@@ -2,7 +2,7 @@
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench image
 
 # From nothing to a rewritten pod, each step shown. DEMO=once ends by itself.
 demo:
@@ -27,3 +27,7 @@ lint:
 bench:
 	@cargo build --quiet --release --bin bench --bin bench-floor --bin drayage-api --bin drayage-syncer --bin drayage-webhook
 	@$(target)/release/bench
+
+# The container image as an OCI layout in target/image: `skopeo copy oci:target/image:0.1.0 docker://...`.
+image:
+	@scripts/image
