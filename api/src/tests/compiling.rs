@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use distribution::{Blob, Manifest, ManifestRef, Registry, Transport};
 use domain::reference::{Digest, Repository};
+use futures_util::future::ready;
+use futures_util::stream;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -68,10 +70,9 @@ impl SourceRegistry {
     async fn blob(&self, repository: &Repository, bytes: Vec<u8>) -> Value {
         let digest = digest(&bytes);
         let blob = Blob { digest: digest.clone(), size: bytes.len() as u64 };
-        let upload = self.client.start_upload(repository).await.expect("an upload");
         let size = bytes.len();
-        let body = futures_util::stream::iter([Ok::<_, Infallible>(bytes.into())]);
-        self.client.upload(repository, upload, &blob, body).await.expect("uploaded");
+        let body = |_| ready(Ok(stream::iter([Ok::<_, Infallible>(bytes.clone().into())])));
+        self.client.upload(repository, None, &blob, body).await.expect("uploaded");
         json!({"mediaType": format!("{OCI}.config.v1+json"), "digest": digest.to_string(), "size": size})
     }
 

@@ -59,8 +59,9 @@ impl Copier {
         Self { limits: Limits::default(), leaders: Leaders::default(), inventory }
     }
 
-    /// What a copy would have moved when the tag names the digest already: then nothing has to. A wrong
-    /// login fails even so, since an administrator who mistyped it wants to know.
+    /// What was dealt with when the tag names the digest already: nothing has to be, and how large the
+    /// image is was not asked. A wrong login fails even so, since an administrator who mistyped it wants
+    /// to know.
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
@@ -73,8 +74,7 @@ impl Copier {
             Err(error) => return Err(error.failure(Side::Destination)),
         };
         job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
-        let there = found.filter(|found| found.digest == *job.digest);
-        Ok(there.map(|found| Moved { present: found.size, ..Moved::default() }))
+        Ok(found.filter(|found| found.digest == *job.digest).map(|_| Moved::default()))
     }
 
     /// Brings the image to the destination under the tag. Afterwards the tag names the digest there;

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::pin::pin;
 
 use bytes::Bytes;
-use distribution::{Blob, Cause, Check, Error, Mounted, Side, SourceBody, Upload, UploadError};
+use distribution::{Blob, Error, Mounted, Side, SourceBody, Upload, UploadError};
 use domain::push::{Failure, Moved};
 use domain::reference::{Digest, Repository};
-use futures_util::future::try_join;
 use futures_util::{Stream, stream};
 
 use crate::inventory::Held;
@@ -123,17 +122,17 @@ impl Transfer<'_> {
     }
 
     async fn upload(&self, blob: &Blob, opened: Option<Upload>) -> Result<Moved, Failure> {
-        let Job { source, source_repository, destination, .. } = self.job;
-        let _permit = self.copier.limits.permit(destination.host(), blob.size).await;
-        let sent = match self.send(blob, opened).await {
-            // Another token is got for the second upload.
-            Err(UploadError::Registry(Error { cause: Cause::TokenExpired, .. })) => {
-                self.send(blob, None).await
-            }
-            other => other,
+        let Job { source, source_repository, destination, destination_repository: here, .. } = self.job;
+        let limits = &self.copier.limits;
+        let _permit = limits.permit(destination.host(), blob.size).await;
+        let _source_permit = limits.source_permit(source.host(), destination.host(), blob.size).await;
+        let moving = self.progress.follow(blob.size);
+        let read = |from| {
+            let meter = moving.meter(from);
+            async move { Ok(metered(source.read_blob(source_repository, blob, from).await?, meter)) }
         };
-        match sent {
-            Ok(()) => {}
+        match destination.upload(here, opened, blob, read).await {
+            Ok(()) => moving.arrive(),
             Err(UploadError::Body(error)) => return Err(error.failure(Side::Source)),
             Err(UploadError::Registry(error)) => {
                 // The destination alone has compared the bytes; whose fault it is, a second look tells.
@@ -146,26 +145,6 @@ impl Transfer<'_> {
         }
         self.note(blob);
         Ok(Moved { uploaded: blob.size, ..Moved::default() })
-    }
-
-    async fn send(&self, blob: &Blob, opened: Option<Upload>) -> Result<(), UploadError<Error>> {
-        let Job { source, source_repository, destination, destination_repository, .. } = self.job;
-        let upload = async {
-            match opened {
-                Some(upload) => Ok(upload),
-                None => destination.start_upload(destination_repository).await.map_err(UploadError::Registry),
-            }
-        };
-        let body = async {
-            let body = source.read_blob(source_repository, blob, Check::Size).await;
-            body.map_err(UploadError::Body)
-        };
-        let (upload, body) = try_join(upload, body).await?;
-        let moving = self.progress.follow(blob.size);
-        let body = metered(body, moving.meter());
-        destination.upload(destination_repository, upload, blob, body).await?;
-        moving.arrive();
-        Ok(())
     }
 
     fn present(&self, blob: &Blob) -> Moved {

@@ -11,9 +11,9 @@ use http::{HeaderValue, Method, StatusCode};
 use crate::client::{Purpose, Registry, verify};
 use crate::error::{Action, Cause, Error};
 use crate::manifest::{Blob, Hasher};
-use crate::transport::Exchange;
+use crate::transport::{Exchange, LEAST, Pace};
 
-/// How often in a row a broken read is taken up without a byte to show for it.
+/// How often in a row a broken read is taken up with less than [`LEAST`] bytes to show for it.
 const FRUITLESS_LIMIT: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -50,7 +50,8 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Begins to read a blob of any size.
+    /// Begins to read a blob of any size at a byte of it. That it has as many bytes as it should is
+    /// certain at its end: whoever gets them compares the digest.
     ///
     /// # Errors
     /// Any [`Error`]; [`Cause::Mismatch`] when the registry tells another size.
@@ -58,19 +59,25 @@ impl Registry {
         &self,
         repository: &Repository,
         blob: &Blob,
-        check: Check,
+        from: u64,
     ) -> Result<SourceBody, Error> {
         let mut body = SourceBody {
             registry: self.clone(),
             repository: repository.clone(),
             blob: blob.clone(),
             open: None,
-            received: 0,
+            received: from,
             skip: 0,
-            hasher: (check == Check::Digest).then(|| Hasher::like(&blob.digest)),
+            ranges: true,
+            hasher: None,
+            pace: Pace::default(),
             fruitless: 0,
+            since_break: 0,
         };
-        body.open().await?;
+        // Of what is there already nothing can be asked for.
+        if from == 0 || from < blob.size {
+            body.open().await?;
+        }
         Ok(body)
     }
 
@@ -79,7 +86,8 @@ impl Registry {
     /// # Errors
     /// Any [`Error`]; [`Cause::Mismatch`] when its bytes are others.
     pub async fn check_blob(&self, repository: &Repository, blob: &Blob) -> Result<(), Error> {
-        let mut body = self.read_blob(repository, blob, Check::Digest).await?;
+        let mut body = self.read_blob(repository, blob, 0).await?;
+        body.hasher = Some(Hasher::like(&blob.digest));
         while body.next().await?.is_some() {}
         Ok(())
     }
@@ -94,15 +102,6 @@ impl Registry {
     }
 }
 
-/// What is certain of a blob that was read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// Its bytes are those of its digest.
-    Digest,
-    /// It has as many bytes as it should: whoever gets them will compare the digest.
-    Size,
-}
-
 /// A blob as it comes, in pieces.
 pub struct SourceBody {
     registry: Registry,
@@ -112,14 +111,18 @@ pub struct SourceBody {
     received: u64,
     /// Bytes to drop because the registry began anew instead of where it was asked to.
     skip: u64,
-    /// Gone once the whole blob is verified, or when another verifies it.
+    /// The registry gives the parts that it is asked for, as far as is known.
+    ranges: bool,
+    /// Where we and no other compare the digest.
     hasher: Option<Hasher>,
+    pace: Pace,
     fruitless: u32,
+    /// Bytes that came since the last break, or since it was last known to go well.
+    since_break: u64,
 }
 
 impl SourceBody {
-    /// The next piece; `None` after the last. With [`Check::Digest`] the last piece is handed out only
-    /// when the whole blob is what its digest stands for.
+    /// The next piece; `None` after the last.
     ///
     /// # Errors
     /// Any [`Error`]; [`Cause::Mismatch`] when the bytes are others.
@@ -130,7 +133,7 @@ impl SourceBody {
                 return Ok(None);
             }
             let piece = match &mut self.open {
-                Some(exchange) => exchange.chunk().await,
+                Some(exchange) => exchange.chunk(&mut self.pace).await,
                 None => {
                     self.reopen().await?;
                     continue;
@@ -155,8 +158,11 @@ impl SourceBody {
         if bytes.is_empty() {
             return Ok(None);
         }
-        self.fruitless = 0;
         self.received += bytes.len() as u64;
+        self.since_break += bytes.len() as u64;
+        if self.since_break >= LEAST {
+            self.fruitless = 0;
+        }
         if self.received > self.blob.size {
             return Err(self.mismatch(format!("more than {} bytes come", self.blob.size)));
         }
@@ -181,9 +187,14 @@ impl SourceBody {
     /// Lets go of a read that broke, to be taken up again, unless that has been in vain.
     fn broke(&mut self, cause: Cause) -> Result<(), Error> {
         self.open = None;
-        self.fruitless += 1;
+        (self.pace, self.since_break) = (Pace::default(), 0);
+        let stalled = matches!(cause, Cause::Stalled(_) | Cause::Slow { .. });
+        // A stall has cost a minute.
+        self.fruitless += if stalled { 2 } else { 1 };
         match cause {
-            Cause::Broken(_) | Cause::Stalled(_) if self.fruitless <= FRUITLESS_LIMIT => {
+            Cause::Broken(_) | Cause::Stalled(_) | Cause::Slow { .. }
+                if self.fruitless <= FRUITLESS_LIMIT =>
+            {
                 tracing::debug!(blob = %self.blob.digest, received = self.received, %cause, "read broke, goes on");
                 Ok(())
             }
@@ -203,7 +214,7 @@ impl SourceBody {
 
     async fn open(&mut self) -> Result<(), Error> {
         let mut request = self.registry.blob_request(Method::GET, &self.repository, &self.blob.digest);
-        if self.received > 0 {
+        if self.received > 0 && self.ranges {
             let range = HeaderValue::try_from(format!("bytes={}-", self.received));
             request.headers.extend(range.ok().map(|range| (RANGE, range)));
         }
@@ -213,19 +224,29 @@ impl SourceBody {
             }
             other => other?,
         };
-        let begins = match exchange.status() {
-            StatusCode::PARTIAL_CONTENT => exchange.header(CONTENT_RANGE).and_then(first_byte),
-            _ => Some(0),
+        let is_part = exchange.status() == StatusCode::PARTIAL_CONTENT;
+        let (begins, size) = match is_part {
+            true => exchange.header(CONTENT_RANGE).map_or((None, None), range),
+            false => (Some(0), None),
         };
         let Some(begins) = begins.filter(|begins| *begins <= self.received) else {
-            let problem = "a part of a blob that was not asked for".to_owned();
-            return Err(self.registry.error(&self.purpose(), Cause::Protocol(problem)));
+            // Another part than was asked for: this registry is better read from the beginning.
+            return match std::mem::take(&mut self.ranges) {
+                true => Box::pin(self.open()).await,
+                false => {
+                    let problem = "a part of a blob that was not asked for".to_owned();
+                    Err(self.registry.error(&self.purpose(), Cause::Protocol(problem)))
+                }
+            };
         };
-        let length: Option<u64> = exchange.header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        if let Some(length) = length
-            && begins.checked_add(length) != Some(self.blob.size)
+        let length = exchange.header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let ends = length.map(|length| begins.saturating_add(length));
+        // A part may be shorter than was asked for, the whole must be whole.
+        if let Some(size) = size
+            .filter(|size| *size != self.blob.size)
+            .or(ends.filter(|ends| *ends > self.blob.size || (!is_part && *ends < self.blob.size)))
         {
-            return Err(self.mismatch(format!("{length} bytes are offered for {}", self.blob.size - begins)));
+            return Err(self.mismatch(format!("{size} bytes are offered instead of {}", self.blob.size)));
         }
         self.skip = self.received - begins;
         self.open = Some(exchange);
@@ -249,7 +270,9 @@ fn is_momentary(error: &Error) -> bool {
     }
 }
 
-/// The first number of `bytes 5-9/10`.
-fn first_byte(range: &str) -> Option<u64> {
-    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+/// The first byte and the size of the whole in `bytes 5-9/10`, as far as they are told.
+fn range(range: &str) -> (Option<u64>, Option<u64>) {
+    let range = range.strip_prefix("bytes ").unwrap_or_default();
+    let (first, size) = (range.split('-').next(), range.rsplit('/').next());
+    (first.and_then(|first| first.parse().ok()), size.and_then(|size| size.parse().ok()))
 }

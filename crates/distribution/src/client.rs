@@ -85,6 +85,11 @@ impl Registry {
         self.inner.home.owns(other.inner.home.url())
     }
 
+    /// Its origin, and what may be reached from there.
+    pub(crate) fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
     /// Makes sure that the registry has taken the login, where it asks for one at all.
     ///
     /// # Errors
@@ -241,8 +246,11 @@ impl Registry {
                 return Err(Cause::Status(Box::new(refusal(exchange, &keeper.secrets(&proof)).await)));
             }
             let (challenge, error) = Challenge::read(exchange.response.headers());
+            let asked = Challenge::asked(exchange.response.headers());
             let answer = refusal(exchange, &keeper.secrets(&proof)).await;
-            let Some(challenge) = challenge else { return Err(Cause::Status(Box::new(answer))) };
+            let Some(challenge) = challenge else {
+                return Err(asked.map_or_else(|| Cause::Status(Box::new(answer)), Cause::Challenge));
+            };
             let news = keeper.learn(challenge);
             match proof {
                 // A first question, or a registry that has changed its mind.

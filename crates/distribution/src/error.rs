@@ -10,8 +10,8 @@ use std::io;
 use domain::reference::{Digest, Repository};
 use oci_client::errors::OciErrorCode;
 
-pub(crate) use answer::retry_after;
 pub use answer::{Answer, Hint};
+pub(crate) use answer::{excerpt, retry_after};
 pub use failure::Side;
 
 use crate::manifest::ManifestError;
@@ -94,6 +94,17 @@ pub enum Cause {
     /// Nothing came or went for too long.
     #[error("nothing came for {0} seconds")]
     Stalled(u64),
+    /// Less came or went than the lowest rate that is waited for.
+    #[error("only {bytes} bytes came or went in {seconds} seconds, which is too slow to wait for")]
+    Slow {
+        /// In that time.
+        bytes: u64,
+        /// The time.
+        seconds: u64,
+    },
+    /// The registry asks for a proof that we cannot give.
+    #[error("it asks for {0} authentication; only Bearer and Basic are spoken")]
+    Challenge(String),
     /// The registry asks for a login and there is none.
     #[error("it asks for a login and none is known")]
     LoginMissing,
@@ -174,6 +185,7 @@ impl Error {
         let invalid =
             [OciErrorCode::DigestInvalid, OciErrorCode::BlobUploadInvalid, OciErrorCode::SizeInvalid];
         self.action == Action::Upload
+            && !self.is_absence()
             && self.answer().is_some_and(|answer| {
                 answer.status == http::StatusCode::BAD_REQUEST || invalid.iter().any(|code| answer.has(code))
             })

@@ -12,7 +12,7 @@ mod token;
 mod transport;
 mod upload;
 
-pub use blob::{Check, SourceBody};
+pub use blob::SourceBody;
 pub use client::Registry;
 pub use docker_config::{DockerConfig, DockerConfigError};
 pub use error::{Action, Answer, Cause, Error, Hint, Side};

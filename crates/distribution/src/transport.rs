@@ -1,8 +1,9 @@
 //! The HTTP client under every registry: TLS roots, pools, timeouts, proxies and the guard over the
 //! addresses that answers may lead to. One a process, cheap to clone. It keeps the sessions of `token`
-//! for all registries, and knows no protocol itself.
+//! and what was learnt by `quirks` for all registries, and knows no protocol itself.
 
 mod exchange;
+mod pace;
 mod proxy;
 mod reach;
 
@@ -18,15 +19,17 @@ use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 pub(crate) use exchange::{Exchange, Home, Pass, Payload, Request, host_of};
+pub(crate) use pace::{LEAST, Pace};
 use reach::Reach;
 
+use crate::quirks::Learnt;
 use crate::token::Sessions;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of an answer may take where nothing large is to be verified first.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long nothing may come or go on a body, or on the way to the head of an answer.
+/// How long nothing, or less than [`LEAST`] bytes, may come or go on a body.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a registry may work on what it has wholly received: it reads a large blob again to verify it.
 pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -58,6 +61,7 @@ pub struct Transport {
     /// One client for each reach, since reqwest's resolver belongs to the client.
     clients: Arc<[reqwest::Client; 4]>,
     sessions: Arc<Sessions>,
+    learnt: Arc<Learnt>,
 }
 
 impl Transport {
@@ -87,12 +91,17 @@ impl Transport {
         };
         let [public, private, loopback, both] = Reach::ALL.map(client);
         let clients = Arc::new([public?, private?, loopback?, both?]);
-        Ok(Self { clients, sessions: Arc::default() })
+        Ok(Self { clients, sessions: Arc::default(), learnt: Arc::default() })
     }
 
     /// What is known of logins at registries.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What is known of registries that do things their own way.
+    pub(crate) fn learnt(&self) -> &Learnt {
+        &self.learnt
     }
 
     /// The client for a URL, unless the URL names an address outside the reach. Names are checked

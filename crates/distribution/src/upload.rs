@@ -1,30 +1,40 @@
-//! Writes blobs: a mount where the registry can, else one POST and one PUT whose body streams through.
-//! Nothing is buffered; what stalls is noticed. Fallbacks (PATCH, chunks) are deliberately absent as yet.
+//! Writes blobs: a mount where the registry can, else an upload, whose bytes stream through and are
+//! never buffered. How they go is a way of `quirks`, sent in `ways`; what comes after a failure is
+//! decided in `course`; `body` watches the flow. Called by `copy`.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+mod body;
+mod course;
+mod ways;
+
+use std::future::Future;
 
 use bytes::Bytes;
 use domain::reference::{Digest, Repository};
-use futures_util::{Stream, StreamExt as _};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
+use futures_util::Stream;
+use futures_util::future::try_join;
+use http::{Method, StatusCode};
 use url::Url;
 
+use self::body::Body;
+use self::course::{Course, Next};
 use crate::client::{Purpose, Registry};
 use crate::error::{Action, Cause, Error};
 use crate::manifest::Blob;
 use crate::token::Scope;
-use crate::transport::{Exchange, IDLE_TIMEOUT, Payload, Request, VERIFY_TIMEOUT};
+use crate::transport::Exchange;
+
+/// The smallest chunk that a registry takes (distribution spec, "Pushing a blob in chunks").
+const CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
 
 /// An upload that a registry has opened and that awaits its bytes.
 #[derive(Debug)]
 pub struct Upload {
+    /// The newest: every answer may carry another one.
     location: Url,
+    /// The smallest chunk that the registry takes, in bytes.
+    chunk_min: u64,
+    /// How many bytes the registry has taken for good.
+    offset: u64,
 }
 
 /// What became of asking for a mount.
@@ -50,17 +60,6 @@ pub enum UploadError<E> {
 }
 
 impl Registry {
-    /// Asks for an upload into the repository.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub async fn start_upload(&self, repository: &Repository) -> Result<Upload, Error> {
-        let purpose = Purpose::push(Action::StartUpload, repository);
-        let request = self.request(Method::POST, &format!("/v2/{repository}/blobs/uploads/"));
-        let exchange = self.send(&purpose, request).await?;
-        self.opened(&purpose, &exchange)
-    }
-
     /// Asks the registry to take a blob over from another of its repositories.
     ///
     /// # Errors
@@ -88,128 +87,81 @@ impl Registry {
             Err(error) if error.is_absence() => Ok(Mounted::Absent),
             Err(error) if error.answer().is_some() => Ok(Mounted::Refused),
             Err(error) => match error.cause {
-                Cause::LoginMissing | Cause::TokenService { .. } => Ok(Mounted::Refused),
+                Cause::LoginMissing | Cause::TokenService { .. } | Cause::Challenge(_) => {
+                    Ok(Mounted::Refused)
+                }
                 _ => Err(error),
             },
         }
     }
 
-    fn opened(&self, purpose: &Purpose<'_>, exchange: &Exchange) -> Result<Upload, Error> {
-        match exchange.location() {
-            Some(location) => Ok(Upload { location }),
-            None => Err(self.error(purpose, Cause::Protocol("an upload without a Location".to_owned()))),
-        }
-    }
-
-    /// Sends the whole blob in one request; the registry compares it with the digest.
+    /// Brings a blob into the repository, into an upload that a mount has `opened` or into a new one; the
+    /// registry compares it with the digest. `read` begins to read the blob at a byte, beside the request
+    /// for the upload, and once more from wherever the registry wants to have it again.
     ///
     /// # Errors
-    /// [`UploadError::Body`] when the body ends with an error, else [`UploadError::Registry`].
-    /// [`Cause::TokenExpired`] asks for a new upload.
-    pub async fn upload<E: Send + 'static>(
+    /// [`UploadError::Body`] when the blob cannot be read, else [`UploadError::Registry`] with what came
+    /// back last, or with the first refusal where the registry refused every way.
+    pub async fn upload<E, B, F>(
         &self,
         repository: &Repository,
-        upload: Upload,
+        opened: Option<Upload>,
         blob: &Blob,
-        body: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
-    ) -> Result<(), UploadError<E>> {
+        mut read: impl FnMut(u64) -> F,
+    ) -> Result<(), UploadError<E>>
+    where
+        E: Send + 'static,
+        B: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        F: Future<Output = Result<B, E>>,
+    {
         let purpose = Purpose::push(Action::Upload, repository);
-        let flow = Arc::new(Flow::new(blob.size));
-        let failed = Arc::new(Mutex::new(None));
-        // The client may hold on to the body after an early answer; it ends when this future does.
-        let (_alive, gone) = tokio::sync::oneshot::channel::<()>();
-        let body =
-            Watched { body: Box::pin(body.take_until(gone)), flow: flow.clone(), failed: failed.clone() };
-
-        let mut location = upload.location;
-        location.query_pairs_mut().append_pair("digest", blob.digest.as_str());
-        let mut request = Request::new(Method::PUT, location);
-        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        request.headers.insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
-        request.body = Payload::Stream(Some(reqwest::Body::wrap_stream(body)));
-        request.patience = None;
-
-        let sent = tokio::select! {
-            sent = self.send(&purpose, request) => sent,
-            cause = flow.stalled() => Err(self.error(&purpose, cause)),
-        };
-        if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(UploadError::Body(error));
-        }
-        match sent.map_err(UploadError::Registry)?.status() {
-            StatusCode::ACCEPTED => {
-                let problem = "202 to the PUT that should end an upload".to_owned();
-                Err(UploadError::Registry(self.error(&purpose, Cause::Protocol(problem))))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// How the body of an upload flows, for the watch over it.
-struct Flow {
-    began: Instant,
-    /// When the last piece was taken, in milliseconds since the beginning.
-    moved: AtomicU64,
-    left: AtomicU64,
-    /// The registry is ready for the next piece and the body has none yet: not the registry's fault.
-    starved: AtomicBool,
-}
-
-impl Flow {
-    fn new(size: u64) -> Self {
-        Self {
-            began: Instant::now(),
-            moved: AtomicU64::new(0),
-            left: AtomicU64::new(size),
-            starved: AtomicBool::new(false),
-        }
-    }
-
-    fn moved(&self, bytes: u64) {
-        self.moved.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.left.fetch_sub(bytes.min(self.left.load(Ordering::Relaxed)), Ordering::Relaxed);
-    }
-
-    /// Ends when the registry has taken nothing, or answered nothing, for too long.
-    async fn stalled(&self) -> Cause {
+        let mut course = Course::new(self.home().learnt().habits(self.home().url()));
+        let mut opened = opened;
         loop {
-            let limit = match self.left.load(Ordering::Relaxed) {
-                0 => VERIFY_TIMEOUT,
-                _ => IDLE_TIMEOUT,
+            let from = opened.as_ref().map_or(0, |upload| upload.offset);
+            let upload = async {
+                match opened.take() {
+                    Some(upload) => Ok(upload),
+                    None => self.start_upload(repository).await.map_err(UploadError::Registry),
+                }
             };
-            let moved = self.began + std::time::Duration::from_millis(self.moved.load(Ordering::Relaxed));
-            let wait = (moved + limit).saturating_duration_since(Instant::now());
-            if wait.is_zero() && !self.starved.load(Ordering::Relaxed) {
-                return Cause::Stalled(limit.as_secs());
+            let bytes = async { read(from).await.map_err(UploadError::Body) };
+            let (mut upload, bytes) = try_join(upload, bytes).await?;
+            let body = Body::new(bytes, blob.size - from);
+            let sent = match course.way().is_one_request() {
+                true => self.put(&purpose, &upload, blob, &body).await,
+                false => self.patch(&purpose, &mut upload, blob, &body, course.way()).await,
+            };
+            if let Some(error) = body.failed() {
+                return Err(UploadError::Body(error));
             }
-            tokio::time::sleep(wait.clamp(IDLE_TIMEOUT / 60, IDLE_TIMEOUT)).await;
+            let Err(error) = sent else { break };
+            let left = body.left();
+            // Whatever comes next, the source need not wait for it.
+            drop(body);
+            let next = self.after(&purpose, &mut course, upload, blob, left, error).await;
+            match next.map_err(UploadError::Registry)? {
+                Next::Upload(upload) => opened = Some(upload),
+                Next::Anew => {}
+                Next::Arrived => break,
+            }
         }
+        course.arrived(self.home(), blob.size);
+        Ok(())
     }
-}
 
-/// A body that tells how it flows and keeps the error that ends it.
-struct Watched<E> {
-    body: Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>,
-    flow: Arc<Flow>,
-    failed: Arc<Mutex<Option<E>>>,
-}
+    async fn start_upload(&self, repository: &Repository) -> Result<Upload, Error> {
+        let purpose = Purpose::push(Action::StartUpload, repository);
+        let request = self.request(Method::POST, &format!("/v2/{repository}/blobs/uploads/"));
+        let exchange = self.send(&purpose, request).await?;
+        self.opened(&purpose, &exchange)
+    }
 
-impl<E> Stream for Watched<E> {
-    type Item = Result<Bytes, io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = self.body.as_mut().poll_next(context);
-        self.flow.starved.store(piece.is_pending(), Ordering::Relaxed);
-        piece.map(|piece| match piece? {
-            Ok(bytes) => {
-                self.flow.moved(bytes.len() as u64);
-                Some(Ok(bytes))
-            }
-            Err(error) => {
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Some(Err(io::Error::other("the body of the upload ends with an error")))
-            }
-        })
+    fn opened(&self, purpose: &Purpose<'_>, exchange: &Exchange) -> Result<Upload, Error> {
+        let chunk_min = exchange.header(CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
+        match exchange.location() {
+            Some(location) => Ok(Upload { location, chunk_min: chunk_min.unwrap_or(0), offset: 0 }),
+            None => Err(self.error(purpose, Cause::Protocol("an upload without a Location".to_owned()))),
+        }
     }
 }

@@ -91,7 +91,7 @@ async fn a_second_copy_moves_nothing_and_still_wants_the_right_login() {
     copy(&source, digest, &registry(&to.host, Some(LOGIN))).await.expect("copied");
     drop(from);
     let again = copy(&source, digest, &registry(&to.host, Some(LOGIN))).await.expect("nothing to do");
-    assert_eq!(again, Moved { present: image.index.bytes.len() as u64, ..Moved::default() });
+    assert_eq!(again, Moved::default());
     let failure =
         copy(&source, digest, &registry(&to.host, Some(("ann", "hunter2")))).await.expect_err("refused");
     assert_eq!(failure.reason, Reason::CredentialsRefused);

@@ -37,6 +37,20 @@ impl Error {
                 _ => self.answer().and_then(|answer| answer.retry_after),
             },
             registry_down: side == Side::Destination && matches!(self.cause, Cause::Connect(_)),
+            registry_wide: side == Side::Destination && self.is_registry_wide(),
+        }
+    }
+
+    /// Whether the registry would answer whatever else it were asked in the same way just now.
+    fn is_registry_wide(&self) -> bool {
+        match &self.cause {
+            Cause::Connect(_) | Cause::TokenService { .. } => true,
+            Cause::Status(answer) => {
+                let busy =
+                    matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                busy && answer.retry_after.is_some() && !answer.elsewhere
+            }
+            _ => false,
         }
     }
 
@@ -61,6 +75,7 @@ impl Error {
             | Cause::ConnectElsewhere { .. }
             | Cause::Broken(_)
             | Cause::Stalled(_)
+            | Cause::Slow { .. }
             | Cause::TokenExpired => unreachable,
             Cause::Certificate(_) => Reason::Certificate,
             Cause::LoginMissing | Cause::LoginRefused(_) => match side {
@@ -69,8 +84,9 @@ impl Error {
             },
             Cause::Denied(_) => denied,
             Cause::TokenService { .. } => Reason::TokenService,
-            Cause::Misled { .. } | Cause::Protocol(_) => Reason::Unsupported,
-            Cause::Manifest { .. } => Reason::Unsupported,
+            Cause::Misled { .. } | Cause::Protocol(_) | Cause::Challenge(_) | Cause::Manifest { .. } => {
+                Reason::Unsupported
+            }
             Cause::TooLarge { .. } => Reason::TooLarge,
             Cause::Mismatch { .. } => match side {
                 Side::Source => Reason::SourceCorrupt,

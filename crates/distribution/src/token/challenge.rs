@@ -6,6 +6,8 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
+use crate::error::excerpt;
+
 /// How a registry wants to be told who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
@@ -36,6 +38,17 @@ impl Challenge {
             }
         }
         found
+    }
+
+    /// What is asked for, where it is nothing that [`Challenge::read`] can meet; at most 80 characters.
+    pub(crate) fn asked(headers: &HeaderMap) -> Option<String> {
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let schemes = values.flat_map(challenges).map(|(scheme, _)| match scheme.as_str() {
+            "bearer" => "bearer (without the URL of a token service)".to_owned(),
+            _ => scheme,
+        });
+        let schemes = schemes.collect::<Vec<_>>().join(" or ");
+        (!schemes.is_empty()).then(|| excerpt(&schemes, &[]).chars().take(80).collect())
     }
 }
 
@@ -140,5 +153,20 @@ mod tests {
         ] {
             assert_eq!(read(&[value]).0, None, "{value}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_met_is_named() {
+        let asked = |values: &[&str]| {
+            let headers = values.iter().map(|value| (WWW_AUTHENTICATE, value.parse().expect("legal")));
+            Challenge::asked(&headers.collect())
+        };
+        assert_eq!(asked(&["Negotiate abc==", "NTLM"]).as_deref(), Some("negotiate or ntlm"));
+        assert_eq!(
+            asked(&["Bearer realm=\"/x\""]).as_deref(),
+            Some("bearer (without the URL of a token service)")
+        );
+        assert_eq!(asked(&["x".repeat(500).as_str()]).expect("something").len(), 80);
+        assert_eq!((asked(&[]), asked(&[""])), (None, None));
     }
 }

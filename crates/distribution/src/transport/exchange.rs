@@ -8,10 +8,12 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::{ANSWER_TIMEOUT, Blocked, IDLE_TIMEOUT, Reach, Transport};
+use super::{ANSWER_TIMEOUT, Blocked, IDLE_TIMEOUT, Pace, Reach, Transport};
 use crate::error::{Cause, cause_of};
+use crate::quirks::Learnt;
 
 const REDIRECT_LIMIT: usize = 5;
 
@@ -74,6 +76,11 @@ impl Request {
 impl Home {
     pub(crate) fn new(transport: &Transport, url: Url) -> Self {
         Self { transport: transport.clone(), url, elsewhere: OnceCell::new() }
+    }
+
+    /// What is known of this registry's own ways.
+    pub(crate) fn learnt(&self) -> &Learnt {
+        self.transport.learnt()
     }
 
     /// The origin, with the path `/`.
@@ -187,8 +194,8 @@ impl Exchange {
         if self.response.content_length().is_some_and(|length| length > limit) {
             return Err(Cause::TooLarge { limit });
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
+        let (mut body, mut pace) = (BytesMut::new(), Pace::default());
+        while let Some(chunk) = self.chunk(&mut pace).await? {
             body.extend_from_slice(&chunk);
             if body.len() as u64 > limit {
                 return Err(Cause::TooLarge { limit });
@@ -199,9 +206,9 @@ impl Exchange {
 
     /// The beginning of the body, as far as it comes soon.
     pub(crate) async fn beginning(mut self, limit: usize) -> Bytes {
-        let mut body = BytesMut::new();
+        let (mut body, mut pace) = (BytesMut::new(), Pace::default());
         let read = async {
-            while let Ok(Some(chunk)) = self.chunk().await
+            while let Ok(Some(chunk)) = self.chunk(&mut pace).await
                 && body.len() < limit
             {
                 body.extend_from_slice(&chunk);
@@ -213,12 +220,16 @@ impl Exchange {
         body.freeze()
     }
 
-    /// The next piece of the body, as it comes.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Cause> {
-        match tokio::time::timeout(IDLE_TIMEOUT, self.response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| cause_of(&error, &host_of(&self.url), self.at_home)),
-            Err(_) => Err(Cause::Stalled(IDLE_TIMEOUT.as_secs())),
-        }
+    /// The next piece of the body, unless it comes too slowly.
+    pub(crate) async fn chunk(&mut self, pace: &mut Pace) -> Result<Option<Bytes>, Cause> {
+        let asked = Instant::now();
+        let Ok(chunk) = tokio::time::timeout(pace.patience(), self.response.chunk()).await else {
+            return Err(pace.cause());
+        };
+        pace.waited(asked.elapsed());
+        let chunk = chunk.map_err(|error| cause_of(&error, &host_of(&self.url), self.at_home))?;
+        pace.moved(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        Ok(chunk)
     }
 }
 
@@ -238,8 +249,8 @@ async fn attempt(
         sent = sent.header(AUTHORIZATION, login.clone());
     }
     sent = match &mut request.body {
-        // Strict gateways answer 411 to a POST that does not say so.
-        Payload::Bytes(bytes) if bytes.is_empty() && request.method == Method::POST => {
+        // Strict gateways answer 411 to a request that does not say so.
+        Payload::Bytes(bytes) if bytes.is_empty() && matches!(request.method, Method::POST | Method::PUT) => {
             sent.header(CONTENT_LENGTH, 0)
         }
         Payload::Bytes(bytes) if bytes.is_empty() => sent,

@@ -3,17 +3,23 @@
 
 mod docker_registry;
 mod guards;
+mod reads;
 mod real;
 mod refusals;
 mod scripted;
-mod streams;
 mod tls;
 mod tokens;
+mod uploads;
 
-use distribution::{Blob, Error, ManifestRef, Registry, Transport};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use distribution::{Blob, Error, ManifestRef, Registry, Transport, UploadError};
 use domain::credentials::Credentials;
 use domain::push::Failure;
 use domain::reference::{Digest, Repository};
+use futures_util::future::ready;
+use futures_util::stream;
 use sha2::{Digest as _, Sha256};
 
 fn registry(host: &str, login: Option<(&str, &str)>) -> Registry {
@@ -38,6 +44,23 @@ fn digest_of(bytes: &[u8]) -> Digest {
 
 fn blob_of(bytes: &[u8]) -> Blob {
     Blob { digest: digest_of(bytes), size: bytes.len() as u64 }
+}
+
+/// Uploads bytes, from wherever the registry wants to have them.
+async fn upload(registry: &Registry, bytes: &[u8]) -> Result<(), Error> {
+    upload_as(registry, &blob_of(bytes), bytes).await
+}
+
+async fn upload_as(registry: &Registry, blob: &Blob, bytes: &[u8]) -> Result<(), Error> {
+    let read = |from: u64| {
+        let pieces = bytes[from as usize..].chunks(1 << 16).map(Bytes::copy_from_slice).map(Ok);
+        ready(Ok(stream::iter(pieces.collect::<Vec<Result<_, Infallible>>>())))
+    };
+    match registry.upload(&repository(), None, blob, read).await {
+        Ok(()) => Ok(()),
+        Err(UploadError::Registry(error)) => Err(error),
+        Err(UploadError::Body(never)) => match never {},
+    }
 }
 
 /// The failure at the destination, once it is certain that no part of it repeats the password.

@@ -1,17 +1,15 @@
 //! What a real docker-registry shows.
 
-use distribution::{Cause, Check, Content, Manifest, ManifestRef, Mounted, Registry, UploadError};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use distribution::{Cause, Content, Manifest, ManifestRef, Mounted};
 use domain::push::Reason;
+use futures_util::future::ready;
 use futures_util::stream;
 
 use crate::docker_registry::{DockerRegistry, LOGIN};
-use crate::{blob_of, digest_of, failure, registry, repository, tag};
-
-async fn upload(registry: &Registry, bytes: &[u8]) -> Result<(), UploadError<std::io::Error>> {
-    let session = registry.start_upload(&repository()).await.expect("an upload");
-    let pieces: Vec<_> = bytes.chunks(1_000).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
-    registry.upload(&repository(), session, &blob_of(bytes), stream::iter(pieces)).await
-}
+use crate::{blob_of, digest_of, failure, registry, repository, tag, upload, upload_as};
 
 fn image(config: &[u8], layer: &[u8]) -> Manifest {
     let (config, layer) = (blob_of(config), blob_of(layer));
@@ -63,7 +61,7 @@ async fn a_wrong_login_is_refused_and_no_login_is_asked_for() {
     let error = wrong.prove_login().await.expect_err("a wrong password");
     assert!(matches!(error.cause, Cause::LoginRefused(_)));
     let none = registry(&server.host, None);
-    let error = none.start_upload(&repository()).await.expect_err("no login");
+    let error = upload(&none, b"layer").await.expect_err("no login");
     assert!(matches!(error.cause, Cause::LoginMissing));
     let good = registry(&server.host, Some(LOGIN));
     good.prove_login().await.expect("the right password");
@@ -86,19 +84,15 @@ async fn a_blob_is_mounted_where_it_lies_and_an_upload_is_offered_where_not() {
     assert!(registry.blob_exists(&other, &digest_of(b"layer")).await.expect("an answer"));
     let absent = registry.mount(&other, &repository(), &digest_of(b"absent")).await.expect("an answer");
     let Mounted::Upload(session) = absent else { panic!("{absent:?}") };
-    let pieces = stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"absent"))]);
-    registry.upload(&other, session, &blob_of(b"absent"), pieces).await.expect("taken");
+    let read = |_| ready(Ok(stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"absent"))])));
+    registry.upload(&other, Some(session), &blob_of(b"absent"), read).await.expect("taken");
 }
 
 #[tokio::test]
 async fn a_blob_with_other_bytes_than_its_digest_is_refused_by_the_registry() {
     let Some(server) = DockerRegistry::open() else { return };
     let registry = registry(&server.host, None);
-    let session = registry.start_upload(&repository()).await.expect("an upload");
-    let pieces = stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"wrong"))]);
-    let error =
-        registry.upload(&repository(), session, &blob_of(b"right"), pieces).await.expect_err("refused");
-    let UploadError::Registry(error) = error else { panic!("{error:?}") };
+    let error = upload_as(&registry, &blob_of(b"right"), b"wrong").await.expect_err("refused");
     assert!(error.to_string().contains("uploading a blob to acme/algorithms/x"), "{error}");
     assert_eq!(failure(&error, "hunter2").reason, Reason::DestinationUnreachable);
     assert!(!registry.blob_exists(&repository(), &digest_of(b"right")).await.expect("an answer"));
@@ -109,7 +103,7 @@ async fn an_empty_blob_is_a_blob() {
     let Some(server) = DockerRegistry::open() else { return };
     let registry = registry(&server.host, None);
     upload(&registry, b"").await.expect("taken");
-    let mut body = registry.read_blob(&repository(), &blob_of(b""), Check::Digest).await.expect("a body");
+    let mut body = registry.read_blob(&repository(), &blob_of(b""), 0).await.expect("a body");
     assert_eq!(body.next().await.expect("the end"), None);
 }
 

@@ -4,7 +4,7 @@ use distribution::{Cause, Manifest, ManifestRef, Mounted};
 use domain::push::{Failure, Reason};
 
 use crate::scripted::{Reply, Scripted};
-use crate::{digest_of, failure, registry, repository, tag};
+use crate::{digest_of, failure, registry, repository, tag, upload};
 
 fn manifest() -> Manifest {
     let text = r#"{"manifests":[]}"#;
@@ -111,7 +111,7 @@ async fn a_good_login_without_the_right_is_denied_and_not_refused() {
     .await;
     let registry = registry(&server.host, Some(("ann", "hunter2")));
     assert_eq!(registry.resolve(&repository(), &tag("v1")).await.expect("an answer"), None);
-    let error = registry.start_upload(&repository()).await.expect_err("no right");
+    let error = upload(&registry, b"layer").await.expect_err("no right");
     assert_eq!(failure(&error, "hunter2").reason, Reason::Denied);
 }
 
@@ -138,7 +138,7 @@ async fn a_mount_that_is_refused_anyhow_is_no_failure() {
 #[tokio::test]
 async fn an_upload_without_a_location_is_outside_the_specification() {
     let server = Scripted::start(|_| Reply::new(202)).await;
-    let error = registry(&server.host, None).start_upload(&repository()).await.expect_err("nowhere to go");
+    let error = upload(&registry(&server.host, None), b"layer").await.expect_err("nowhere to go");
     assert_eq!(failure(&error, "hunter2").reason, Reason::Unsupported);
 }
 

@@ -8,7 +8,7 @@ use domain::push::Reason;
 use futures_util::future::join_all;
 
 use crate::scripted::{Reply, Scripted, Seen};
-use crate::{digest_of, failure, registry, repository, tag};
+use crate::{digest_of, failure, registry, repository, tag, upload};
 
 /// `Basic` of ann and hunter2.
 const BASIC: &str = "Basic YW5uOmh1bnRlcjI=";
@@ -108,7 +108,7 @@ async fn a_token_that_has_run_out_is_not_used() {
 async fn a_fresh_token_that_is_refused_means_denied_and_ends() {
     let server = with_tokens(99, "").await;
     let registry = registry(&server.host, Some(("ann", "hunter2")));
-    let error = registry.start_upload(&repository()).await.expect_err("denied");
+    let error = upload(&registry, b"layer").await.expect_err("denied");
     assert_eq!(failure(&error, "hunter2").reason, Reason::Denied);
     assert_eq!(server.lines().len(), 3);
 }
