@@ -2,11 +2,14 @@
 //! server where only a fault or an unusual answer can.
 
 mod docker_registry;
+mod fallbacks;
 mod guards;
 mod reads;
 mod real;
 mod refusals;
+mod resumption;
 mod scripted;
+mod storing;
 mod tls;
 mod tokens;
 mod uploads;

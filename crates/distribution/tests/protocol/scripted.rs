@@ -24,6 +24,11 @@ impl Seen {
         self.headers.get(name).map(String::as_str)
     }
 
+    /// How long its body should be.
+    pub(crate) fn length(&self) -> usize {
+        self.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)
+    }
+
     /// `METHOD /path`, without the query.
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.path.split('?').next().unwrap_or_default())
@@ -112,8 +117,8 @@ impl Drop for Scripted {
     }
 }
 
-/// Answers one connection. A request to `/unread` is answered while its body still comes, and is
-/// then drained, as servers do that have refused.
+/// Answers one connection. A request whose path begins with `/takes/N/` is answered when N bytes of its
+/// body have come, and is then drained, as servers do that have refused.
 pub(crate) async fn serve(
     socket: impl AsyncRead + AsyncWrite + Unpin,
     answer: &(impl Fn(&Seen) -> Reply + ?Sized),
@@ -122,12 +127,11 @@ pub(crate) async fn serve(
     let mut socket = BufReader::new(socket);
     loop {
         let mut request = read_head(&mut socket).await?;
-        let unread = request.path.starts_with("/unread");
-        if !unread {
-            let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-            request.body.resize(length, 0);
-            socket.read_exact(&mut request.body).await.ok()?;
-        }
+        let length = request.length();
+        let taken = length.min(takes(&request.path));
+        let unread = taken < length;
+        request.body.resize(taken, 0);
+        socket.read_exact(&mut request.body).await.ok()?;
         log.lock().expect("whole").push(request.clone());
         let reply = answer(&request);
         if reply.silent {
@@ -157,6 +161,11 @@ pub(crate) async fn serve(
             return None;
         }
     }
+}
+
+fn takes(path: &str) -> usize {
+    let bytes = path.strip_prefix("/takes/").and_then(|rest| rest.split(['/', '?']).next());
+    bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX)
 }
 
 async fn read_head(socket: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Seen> {

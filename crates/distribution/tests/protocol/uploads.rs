@@ -141,7 +141,7 @@ async fn a_registry_that_takes_a_blob_and_never_answers_is_given_ten_minutes() {
 #[tokio::test]
 async fn a_registry_that_takes_no_more_of_a_blob_is_given_one_minute() {
     // More than the sockets of both sides hold.
-    let error = unanswered("/unread", vec![7; 64 << 20]).await;
+    let error = unanswered("/takes/0", vec![7; 64 << 20]).await;
     assert!(matches!(error.cause, Cause::Stalled(60)), "{error:?}");
 }
 
@@ -172,7 +172,7 @@ async fn a_body_ends_when_the_upload_is_dropped() {
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_an_upload_is_read() {
     let server = Scripted::start(|seen| match seen.method.as_str() {
-        "POST" => Reply::new(202).header("Location", "/unread"),
+        "POST" => Reply::new(202).header("Location", "/takes/0"),
         _ => Reply::new(403),
     })
     .await;
