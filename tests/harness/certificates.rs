@@ -41,8 +41,13 @@ impl Authority {
 
     /// Writes a new pair for `localhost` and `127.0.0.1` as `tls.crt` and `tls.key` into `folder`.
     pub fn write_pair(&self, folder: &Path) -> Result<Pair> {
+        self.write_pair_for(folder, &["localhost", "127.0.0.1"])
+    }
+
+    /// Writes a new pair for these names and addresses.
+    pub fn write_pair_for(&self, folder: &Path, names: &[&str]) -> Result<Pair> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let leaf = params.signed_by(&key, &self.issuer)?;
         let pair = Pair { chain: folder.join("tls.crt"), key: folder.join("tls.key") };
         fs::write(&pair.chain, leaf.pem() + &self.pem)?;

@@ -1,13 +1,15 @@
 //! A Kubernetes control plane without nodes: etcd and kube-apiserver as processes, and kubectl.
-//! Enough for admission: what a test looks at is the pod that the server stored.
+//! Enough for admission: what a test looks at is the pod that the server stored. `crate::node`
+//! adds what runs pods.
+
+mod server;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
@@ -20,8 +22,6 @@ use crate::process::{self, Process};
 const BUILT: &str = "kubernetes-v1.34.4";
 /// The label by which a namespace takes part.
 const TAKES_PART: &str = "drayage.dev/runners=enabled";
-/// How often another free port is tried when somebody was faster.
-const TRIES: usize = 5;
 
 /// A control plane that runs.
 #[derive(Debug)]
@@ -29,21 +29,25 @@ pub struct Cluster {
     server: Process,
     _etcd: Process,
     folder: TempDir,
+    url: String,
     kubectl: PathBuf,
 }
 
 impl Cluster {
     /// Starts etcd and kube-apiserver and waits until the server is ready.
     pub async fn start() -> Result<Self> {
-        let etcd = find("etcd", "apt-get install etcd-server")?;
-        let server = find("kube-apiserver", "make test builds it with Go 1.24 or newer")?;
+        Self::start_for(None).await
+    }
+
+    /// Starts one that a node at this address can join.
+    pub(crate) async fn start_for(node: Option<&str>) -> Result<Self> {
         let kubectl = find("kubectl", "make test builds it with Go 1.24 or newer")?;
         let folder = tempfile::tempdir()?;
-        let (etcd, etcd_url) = start_etcd(&etcd, folder.path()).await?;
-        write_keys(folder.path())?;
-        let (server, url) = start_server(&server, folder.path(), &etcd_url)?;
-        fs::write(folder.path().join("kubeconfig"), kubeconfig(&url))?;
-        let mut cluster = Self { server, _etcd: etcd, folder, kubectl };
+        server::write_files(folder.path(), node.unwrap_or("127.0.0.1"))?;
+        let (etcd, etcd_url) = server::start_etcd(folder.path()).await?;
+        let (server, url) = server::start(folder.path(), &etcd_url, node)?;
+        let mut cluster = Self { server, _etcd: etcd, folder, url, kubectl };
+        cluster.kubeconfig_of("admin")?;
         cluster.ready().await?;
         Ok(cluster)
     }
@@ -62,7 +66,19 @@ impl Cluster {
 
     /// The kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+        self.file("admin.kubeconfig")
+    }
+
+    /// Writes the kubeconfig of one of the users that the server knows.
+    pub(crate) fn kubeconfig_of(&self, user: &str) -> Result<PathBuf> {
+        let path = self.file(&format!("{user}.kubeconfig"));
+        fs::write(&path, server::kubeconfig(&self.url, user))?;
+        Ok(path)
+    }
+
+    /// A file of the server's folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The kubectl that speaks to it.
@@ -115,7 +131,7 @@ impl Cluster {
 
     /// What the API server's audit log says, an event a line.
     pub fn audit(&self) -> Result<Vec<Value>> {
-        let log = fs::read_to_string(self.folder.path().join("audit.log"))?;
+        let log = fs::read_to_string(self.file("audit.log"))?;
         Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
@@ -123,86 +139,14 @@ impl Cluster {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
         // Its discovery cache would otherwise lie in the home of whoever runs the tests.
-        command.env("KUBECACHEDIR", self.folder.path().join("cache"));
+        command.env("KUBECACHEDIR", self.file("cache"));
         command
     }
 }
 
 /// Finds a program as users of envtest expect, then in our cache, then on PATH.
-fn find(name: &str, hint: &str) -> Result<PathBuf, Missing> {
+pub(crate) fn find(name: &str, hint: &str) -> Result<PathBuf, Missing> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let mut places = [assets, Some(cache(BUILT))].into_iter().flatten().map(|folder| folder.join(name));
     places.find(|path| path.is_file()).map_or_else(|| program(name, hint), Ok)
-}
-
-/// A port that nobody listens on at this moment.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-async fn start_etcd(etcd: &Path, folder: &Path) -> Result<(Process, String)> {
-    for _ in 0..TRIES {
-        let url = format!("http://127.0.0.1:{}", free_port()?);
-        let peers = format!("http://127.0.0.1:{}", free_port()?);
-        let mut command = Command::new(etcd);
-        command.arg("--data-dir").arg(folder.join("etcd"));
-        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
-        command.args(["--initial-cluster", &format!("default={peers}")]);
-        command.args(["--unsafe-no-fsync", "--logger", "zap", "--log-level", "info"]);
-        let mut process = Process::start(command)?;
-        let serves = process.line("it serves", |line| line.contains("serving client").then_some(()));
-        if serves.await.is_ok() {
-            return Ok((process, url));
-        }
-        fs::remove_dir_all(folder.join("etcd")).ok();
-    }
-    bail!("etcd found no free port")
-}
-
-/// The key that signs tokens of service accounts, and the administrator's own token.
-fn write_keys(folder: &Path) -> Result<()> {
-    let key = rcgen::KeyPair::generate()?;
-    fs::write(folder.join("accounts.key"), key.serialize_pem())?;
-    fs::write(folder.join("accounts.pub"), key.public_key_pem())?;
-    fs::write(folder.join("tokens.csv"), "token,admin,admin,system:masters\n")?;
-    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
-                  - level: Metadata\n  resources:\n  - group: ''\n    resources: [pods, pods/*]\n  verbs: [create, update, patch]\n\
-                  - level: None\n";
-    fs::write(folder.join("audit.yaml"), policy)?;
-    Ok(())
-}
-
-fn start_server(server: &Path, folder: &Path, etcd: &str) -> Result<(Process, String)> {
-    let port = free_port()?;
-    let mut command = Command::new(server);
-    let mut flag = |name: &str, value: &dyn std::fmt::Display| {
-        command.arg(format!("--{name}={value}"));
-    };
-    let file = |name: &str| folder.join(name).display().to_string();
-    flag("etcd-servers", &etcd);
-    flag("cert-dir", &file("certificates"));
-    flag("bind-address", &"127.0.0.1");
-    flag("secure-port", &port);
-    flag("service-account-issuer", &"https://kubernetes.default.svc");
-    flag("service-account-key-file", &file("accounts.pub"));
-    flag("service-account-signing-key-file", &file("accounts.key"));
-    flag("authorization-mode", &"RBAC");
-    flag("token-auth-file", &file("tokens.csv"));
-    flag("service-cluster-ip-range", &"10.0.0.0/24");
-    flag("disable-admission-plugins", &"ServiceAccount");
-    flag("feature-gates", &"ImageVolume=true");
-    flag("audit-policy-file", &file("audit.yaml"));
-    flag("audit-log-path", &file("audit.log"));
-    Ok((Process::start(command)?, format!("https://127.0.0.1:{port}")))
-}
-
-fn kubeconfig(url: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-         clusters: [{{name: test, cluster: {{server: '{url}', \
-         certificate-authority: certificates/apiserver.crt}}}}]\n\
-         users: [{{name: admin, user: {{token: token}}}}]\n\
-         contexts: [{{name: test, context: {{cluster: test, user: admin}}}}]\n"
-    )
 }

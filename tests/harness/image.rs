@@ -1,5 +1,8 @@
 //! Images made in memory: OCI and Docker media types, several layers, an index of platforms.
 //! Manifests are indented, so that whoever re-serialises one changes its digest and is found out.
+//! Layers are random bytes, except where an image is to run.
+
+mod program;
 
 use std::collections::BTreeMap;
 
@@ -72,6 +75,7 @@ impl Image {
             family: Family::Oci,
             architecture: "amd64".into(),
             layers: Vec::new(),
+            runs: false,
             labels: BTreeMap::new(),
         }
     }
@@ -126,6 +130,7 @@ pub struct Builder {
     family: Family,
     architecture: String,
     layers: Vec<Bytes>,
+    runs: bool,
     labels: BTreeMap<String, String>,
 }
 
@@ -164,17 +169,27 @@ impl Builder {
         Ok(self.layer(bytes))
     }
 
+    /// Runs on this machine: its one program waits until it is asked to end; with an argument it
+    /// ends at once.
+    pub fn program(self) -> Result<Self> {
+        let layer = program::layer()?;
+        Ok(Self { runs: true, ..self }.architecture(program::architecture()).layer(layer))
+    }
+
     /// The image.
     pub fn finish(self) -> Result<Image> {
         let type_of = |oci: &str, docker: &str| self.family.media_type(oci, docker);
-        let layer_type = type_of("layer.v1.tar+gzip", "image.rootfs.diff.tar.gzip");
+        let (layer_type, entrypoint) = match self.runs {
+            true => (type_of("layer.v1.tar", "image.rootfs.diff.tar"), json!([program::PATH])),
+            false => (type_of("layer.v1.tar+gzip", "image.rootfs.diff.tar.gzip"), json!(null)),
+        };
         let layers = self.layers.into_iter().map(|bytes| Blob::new(layer_type.clone(), bytes));
         let layers: Vec<_> = layers.collect();
         let diffs: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
         let config = indented(&json!({
             "architecture": self.architecture,
             "os": "linux",
-            "config": {"Labels": self.labels},
+            "config": {"Labels": self.labels, "Entrypoint": entrypoint},
             "rootfs": {"type": "layers", "diff_ids": diffs},
         }))?;
         let config = Blob::new(type_of("config.v1+json", "container.image.v1+json"), config);

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod claim;
 pub mod cluster;
 pub mod image;
+pub mod node;
 pub mod process;
 pub mod registry;
 pub mod scene;

@@ -1,0 +1,154 @@
+//! A whole Kubernetes of one node: a control plane, what makes pods out of Deployments, and a
+//! kubelet over containerd that pulls images and runs containers. It takes root and Linux, and
+//! lives inside `prove`: a machine of its own, where paths and addresses are nobody else's.
+
+mod files;
+mod machine;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::claim::{Missing, eventually, program};
+use crate::cluster::{Cluster, find};
+use crate::image::Image;
+use crate::process::Process;
+use crate::registry::Registry;
+
+pub use machine::prove;
+
+/// Where kubelet and containerd meet.
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// What the node is called.
+const NAME: &str = "node";
+
+/// A cluster of one node that runs.
+#[derive(Debug)]
+pub struct Node {
+    /// Its control plane.
+    pub cluster: Cluster,
+    _parts: Vec<Process>,
+    _pause: Registry,
+}
+
+impl Node {
+    /// Starts all of it and waits until the node is ready.
+    pub async fn start() -> Result<Self> {
+        let plugins = network_plugins()?;
+        // containerd speaks plain HTTP with loopback, so that what a pod is made of needs no import.
+        let (cluster, pause) =
+            tokio::try_join!(Cluster::start_for(Some(machine::ADDRESS)), Registry::open())?;
+        let image = Image::builder().program()?.finish()?;
+        pause.push(&image, "pause", "1").await?;
+        files::write(&cluster, &plugins, &format!("{}/pause:1", pause.host()))?;
+        let mut containerd = containerd(&cluster)?;
+        containerd.line("it serves", |line| line.contains(CONTAINERD).then_some(())).await?;
+        let parts = vec![
+            kubelet(&cluster)?,
+            controllers(&cluster)?,
+            scheduler(&cluster)?,
+            proxy(&cluster)?,
+            containerd,
+        ];
+        let node = Self { cluster, _parts: parts, _pause: pause };
+        node.ready().await?;
+        Ok(node)
+    }
+
+    async fn ready(&self) -> Result<()> {
+        eventually("the node to be ready", async || {
+            let node = self.cluster.get(&["get", "node", NAME]).await?;
+            let conditions = node["status"]["conditions"].as_array().context("conditions")?;
+            let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+            ensure!(ready.is_some_and(|ready| ready["status"] == "True"), "{conditions:?}");
+            ensure!(node["spec"]["taints"].is_null(), "{}", node["spec"]["taints"]);
+            Ok(())
+        })
+        .await
+        .with_context(|| self.log())
+    }
+
+    /// Waits until a container of the only pod with this label is started, and gives its status.
+    pub async fn runs(&self, namespace: &str, label: &str, container: &str) -> Result<Value> {
+        eventually(&format!("{container} of {label} to run"), async || {
+            let pods = self.cluster.get(&["get", "pods", "-n", namespace, "-l", label]).await?;
+            let pods = pods["items"].as_array().context("pods")?;
+            let pod = pods.first().with_context(|| format!("no pod of {label}"))?;
+            let status = |list: &str| pod["status"][list].as_array().cloned().unwrap_or_default();
+            let mut statuses = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"]
+                .into_iter()
+                .flat_map(status);
+            let status = statuses.find(|status| status["name"] == container);
+            let status = status.with_context(|| pod["status"].to_string())?;
+            let state = &status["state"];
+            ensure!(!state["running"].is_null() || state["terminated"]["exitCode"] == 0, "{status}");
+            Ok(status)
+        })
+        .await
+    }
+
+    /// Everything that its parts have logged.
+    pub fn log(&self) -> String {
+        self._parts.iter().map(Process::log).collect()
+    }
+}
+
+/// The folder of the plugins that give a pod its network.
+fn network_plugins() -> Result<PathBuf, Missing> {
+    let mut folders = ["/usr/lib/cni", "/opt/cni/bin"].into_iter().map(PathBuf::from);
+    let folder = folders.find(|folder| folder.join("bridge").is_file());
+    folder.ok_or_else(|| Missing::new("CNI plugins", "apt-get install containernetworking-plugins"))
+}
+
+fn containerd(cluster: &Cluster) -> Result<Process> {
+    program("runc", "apt-get install runc")?;
+    program("iptables", "apt-get install iptables")?;
+    let mut command = Command::new(program("containerd", "apt-get install containerd")?);
+    command.arg("--config").arg(cluster.file(files::CONTAINERD));
+    Process::start(command)
+}
+
+fn kubelet(cluster: &Cluster) -> Result<Process> {
+    let mut command = part(cluster, "kubelet", "node")?;
+    command.arg("--config").arg(cluster.file(files::KUBELET));
+    command.args(["--hostname-override", NAME, "--node-ip", machine::ADDRESS]);
+    Process::start(command)
+}
+
+fn controllers(cluster: &Cluster) -> Result<Process> {
+    let mut command = part(cluster, "kube-controller-manager", "controllers")?;
+    command.arg("--service-account-private-key-file").arg(cluster.file("accounts.key"));
+    command.arg("--root-ca-file").arg(cluster.file("authority.pem"));
+    command.args(["--use-service-account-credentials", "--leader-elect=false"]);
+    // A node that has become ready is let in at the next look.
+    command.arg("--node-monitor-period=500ms");
+    Process::start(command)
+}
+
+fn scheduler(cluster: &Cluster) -> Result<Process> {
+    let mut command = part(cluster, "kube-scheduler", "scheduler")?;
+    command.arg("--leader-elect=false");
+    Process::start(command)
+}
+
+fn proxy(cluster: &Cluster) -> Result<Process> {
+    let mut command = part(cluster, "kube-proxy", "proxy")?;
+    command.args(["--proxy-mode=iptables", "--hostname-override", NAME]);
+    // Pods meet on one bridge, where an answer would pass the Service's translation by.
+    command.args(["--masquerade-all", "--conntrack-max-per-core=0"]);
+    Process::start(command)
+}
+
+/// A part of the cluster that logs in as one of its users.
+fn part(cluster: &Cluster, name: &str, user: &str) -> Result<Command> {
+    let mut command = Command::new(find(name, "make test builds it, as root, with Go 1.24 or newer")?);
+    command.arg("--kubeconfig").arg(cluster.kubeconfig_of(user)?);
+    Ok(command)
+}
+
+/// A path as a configuration names it.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,124 @@
+//! The machine of one claim: Linux namespaces in which the running test starts itself again, alone,
+//! as process 1. Its network, processes, mounts and state folders are its own and go with it,
+//! whether the claim holds, panics or is killed; only cgroups are left to be removed from outside.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::claim::{self, Missing};
+
+/// Where pods meet, and with them whatever listens on the machine.
+pub(super) const BRIDGE: &str = "pods0";
+/// The machine's own address there.
+pub(super) const ADDRESS: &str = "10.88.0.1";
+pub(super) const PODS: &str = "10.88.0.0/16";
+
+/// Tells the test inside the folder that outlives it.
+const INSIDE: &str = "DRAYAGE_TEST_MACHINE";
+
+/// Proves a claim as `claim::prove` does, in a machine of its own.
+pub fn prove(claim: impl Future<Output = Result<()>>) {
+    match env::var_os(INSIDE) {
+        Some(_) => claim::prove(async {
+            furnish()?;
+            claim.await
+        }),
+        None => claim::prove(async { inside() }),
+    }
+}
+
+/// The cgroup below which the machine's pods live.
+pub(super) fn cgroup() -> String {
+    let folder = env::var_os(INSIDE).map(PathBuf::from).unwrap_or_default();
+    format!("/{}", folder.file_name().unwrap_or_default().display())
+}
+
+/// Runs the test of this thread once more, inside.
+fn inside() -> Result<()> {
+    let hint = "be root of the machine itself, or of a privileged container";
+    if run("unshare --net --ipc --pid --mount --mount-proc --fork true").is_err() {
+        bail!(Missing::new("namespaces", hint));
+    }
+    let folder = tempfile::Builder::new().prefix("drayage-machine-").tempdir()?;
+    let cgroups = Cgroups::new(folder.path());
+    let _cgroups = cgroups.map_err(|error| Missing::new(format!("cgroups ({error:#})"), hint))?;
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main").context("a thread with the test's name")?;
+    // The first ends the second should this process be killed, the second everything inside.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare", "--net", "--ipc", "--pid", "--mount", "--mount-proc"]);
+    command.args(["--fork", "--kill-child"]).arg(env::current_exe()?);
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env(INSIDE, folder.path()).env("TMPDIR", folder.path());
+    let output = command.output()?;
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{}\n{told}{errors}", output.status);
+    ensure!(told.contains("1 passed"), "{test} did not run inside: {told}");
+    // The name of a skipped claim is in here.
+    eprint!("{errors}");
+    Ok(())
+}
+
+/// Makes the machine usable: addresses, and empty folders where programs keep their state.
+fn furnish() -> Result<()> {
+    run("ip link set lo up")?;
+    run(&format!("ip link add {BRIDGE} type bridge"))?;
+    run(&format!("ip address add {ADDRESS}/16 dev {BRIDGE}"))?;
+    run(&format!("ip link set {BRIDGE} up"))?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    run("mount --make-rshared /")?;
+    ["/run", "/var/lib", "/var/log"]
+        .into_iter()
+        .try_for_each(|folder| run(&format!("mount -t tmpfs -o mode=755 tmpfs {folder}")))
+}
+
+fn run(line: &str) -> Result<()> {
+    let mut words = line.split(' ');
+    let output = Command::new(words.next().unwrap_or_default()).args(words).output();
+    let output = output.with_context(|| line.to_owned())?;
+    ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The cgroups of one machine, in every hierarchy that there is; removed on drop.
+struct Cgroups(Vec<PathBuf>);
+
+impl Cgroups {
+    fn new(folder: &Path) -> Result<Self> {
+        let name = folder.file_name().context("a name")?;
+        let root = Path::new("/sys/fs/cgroup");
+        // With version 2 there is one hierarchy, with version 1 one a controller.
+        let mut hierarchies = vec![root.to_owned()];
+        for entry in fs::read_dir(root)? {
+            hierarchies.push(entry?.path());
+        }
+        let version_2 = root.join("cgroup.controllers").exists();
+        hierarchies.retain(|path| (path == root) == version_2 && path.join("cgroup.procs").exists());
+        ensure!(!hierarchies.is_empty(), "there are none below {}", root.display());
+        let cgroups = Self(hierarchies.into_iter().map(|path| path.join(name)).collect());
+        cgroups.0.iter().try_for_each(fs::create_dir_all)?;
+        Ok(cgroups)
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for cgroup in &self.0 {
+            remove(cgroup);
+        }
+    }
+}
+
+/// Removes a cgroup, those below it first. Its files go with it.
+fn remove(cgroup: &Path) {
+    let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    below
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .for_each(|entry| remove(&entry.path()));
+    // The kernel may still be burying the last process; then an empty cgroup stays behind.
+    let _removed = fs::remove_dir(cgroup);
+}
