@@ -2,6 +2,7 @@
 //! image can be pulled, and writes down what came of it. It serves nothing but its admin listener.
 
 mod inventory;
+mod leases;
 mod metrics;
 mod moves;
 mod proof;
@@ -27,6 +28,7 @@ use runtime::program::{ProcessArgs, UsageError};
 use store::{DatabaseUrl, OpenError, Store};
 
 use crate::inventory::Ledger;
+use crate::leases::Leases;
 use crate::metrics::PushMetrics;
 use crate::moves::Moves;
 use crate::source::SourceLogin;
@@ -114,19 +116,17 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     let health = Health::default();
     let (metrics, page) = PushMetrics::new(&store)?;
-    let worker = Worker {
-        database: health.condition("database"),
-        push: push::Context {
-            copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
-            store,
-            source,
-            transport,
-            moves: Moves::new(args.concurrent_pushes.into()),
-            metrics,
-            policy: RetryPolicy { max_tries: args.max_tries, give_up_after: args.give_up_after },
-            lease: args.lease,
-        },
+    let push = push::Context {
+        copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
+        leases: Leases::new(store.clone(), args.lease),
+        store,
+        source,
+        transport,
+        moves: Moves::new(args.concurrent_pushes.into()),
+        metrics,
+        policy: RetryPolicy { max_tries: args.max_tries, give_up_after: args.give_up_after },
     };
+    let worker = Worker::new(health.condition("database"), push, args.lease);
     admin::start(args.admin_listen, health, page, shutdown.clone()).await?;
     worker.run(shutdown).await;
     Ok(())

@@ -1,4 +1,4 @@
-//! One push under its lease: copy, prove, record. A lease that is lost stops the work, and a shutdown
+//! One push under its lease: look, copy, prove, record. A lease that is lost stops the work, and a shutdown
 //! hands it back when it does not end in time.
 
 use std::time::Duration;
@@ -8,16 +8,15 @@ use distribution::{Registry, Transport};
 use domain::push::{Failure, Moved, Pullable, Reason, RetryPolicy};
 use runtime::Shutdown;
 use store::{Claim, Failed, Finished, Store, StoreError};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
+use crate::leases::Leases;
 use crate::metrics::PushMetrics;
 use crate::moves::Moves;
 use crate::proof;
 use crate::source::SourceLogin;
 use crate::worker::chain;
 
-/// How often a running push shows its progress; its lease is extended then, or when a third has passed.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a shutdown leaves for handing pushes back.
 const HAND_BACK: Duration = Duration::from_secs(2);
 /// How long a database that does not take a result is left alone.
@@ -33,25 +32,27 @@ pub(crate) struct Context {
     pub(crate) moves: Moves,
     pub(crate) metrics: PushMetrics,
     pub(crate) policy: RetryPolicy,
-    pub(crate) lease: Duration,
+    pub(crate) leases: Leases,
 }
 
-/// Performs a claimed push to its end, whatever that is.
-pub(crate) async fn perform(context: Context, claim: Claim, shutdown: Shutdown) {
+/// Performs a push that was claimed after `asked` to its end, whatever that is.
+pub(crate) async fn perform(context: Context, claim: Claim, asked: Instant, shutdown: Shutdown) {
     let started = Instant::now();
     let progress = context.metrics.started(claim.registry);
+    let mut tenure = context.leases.hold(claim.lease, asked, progress.clone());
     let outcome = tokio::select! {
-        outcome = attempt(&context, &claim, &progress) => outcome,
-        () = lease_lost(&context, &claim, &progress) => {
-            tracing::warn!(registry.id = %claim.registry, version.hash = %claim.tag, "lost the lease, letting go");
-            return;
-        }
+        outcome = tenure.while_held(attempt(&context, &claim, &progress)) => outcome,
         () = out_of_time(&shutdown) => {
             hand_back(&context, &claim).await;
             return;
         }
     };
-    record(&context, &claim, outcome, started).await;
+    let held_until = tenure.until();
+    drop(tenure);
+    match outcome {
+        Some(outcome) => record(&context, &claim, outcome, started, held_until).await,
+        None => tracing::warn!(image.reference = %reference(&claim), "lost the lease, letting go"),
+    }
 }
 
 async fn attempt(
@@ -83,41 +84,27 @@ async fn attempt(
         context.copier.look(&job),
         proof::is_readable(&context.transport, claim, &destination_repository)
     );
-    let moved = match there? {
+    let there = there?;
+    if claim.is_probe {
+        let (registry, lifted) = (claim.registry, context.store.lift_hold(claim).await);
+        match lifted {
+            Ok(true) => tracing::info!(registry.id = %registry, "the registry is back, its pushes go on"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the registry is back, which is not recorded")
+            }
+        }
+    }
+    let moved = match there {
         Some(moved) if readable => return Ok((moved, Pullable::Verified)),
         Some(moved) => moved,
         None => {
-            let moving = context.moves.begin(claim.registry).await;
+            let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
             context.copier.copy(&job, progress, moving).await?
         }
     };
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
     Ok((moved, pullable))
-}
-
-/// Extends the lease while the work goes on; returns once it is lost, or must be taken for lost because
-/// the database has not answered for as long as it lasts.
-async fn lease_lost(context: &Context, claim: &Claim, progress: &Progress) {
-    let period = HEARTBEAT.min(context.lease / 3);
-    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut held_since, mut shown) = (Instant::now(), (0, 0));
-    loop {
-        let asked = ticks.tick().await;
-        let (done, total) = (progress.bytes_done(), progress.bytes_total());
-        // A push that waits has nothing to show, and many may wait.
-        if (done, total) == shown && held_since.elapsed() < context.lease / 3 {
-            continue;
-        }
-        match context.store.renew_lease(claim, context.lease, done, total).await {
-            Ok(true) => (held_since, shown) = (asked, (done, total)),
-            Ok(false) => return,
-            Err(error) => tracing::warn!(error = %chain(&error), "cannot extend the lease, trying again"),
-        }
-        if held_since.elapsed() >= context.lease {
-            return;
-        }
-    }
 }
 
 async fn out_of_time(shutdown: &Shutdown) {
@@ -142,8 +129,8 @@ async fn record(
     claim: &Claim,
     outcome: Result<(Moved, Pullable), Failure>,
     started: Instant,
+    held_until: Instant,
 ) {
-    let give_up = Instant::now() + context.lease;
     let jitter = rand::random::<f64>();
     loop {
         let recorded = match &outcome {
@@ -152,7 +139,7 @@ async fn record(
         };
         match recorded {
             Ok(()) => return,
-            Err(error) if Instant::now() < give_up => {
+            Err(error) if Instant::now() < held_until => {
                 tracing::warn!(error = %chain(&error), "cannot record a push, trying again");
                 tokio::time::sleep(RECORD_PAUSE).await;
             }
@@ -207,7 +194,7 @@ async fn failed(
             return Ok(());
         }
         Failed::Over => ("failed", None),
-        Failed::Again(due) => ("pending", Some(due)),
+        Failed::Again(due) | Failed::Held(due) => ("pending", Some(due)),
         Failed::Outdated => ("pending", None),
     };
     context.metrics.failed(claim.registry, failure.reason, next == Failed::Over);

@@ -1,15 +1,15 @@
 //! The loop: claims what is due while there is room, and sleeps until something is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::registry::RegistryId;
 use runtime::Shutdown;
 use runtime::admin::Condition;
-use store::StoreError;
+use store::{Store, StoreError};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::push::{self, Context};
 
@@ -18,11 +18,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a database that does not answer is left alone.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// Pushes at once for each registry; those that have to move blobs wait among them for their move.
-const PER_REGISTRY: usize = 64;
+const AT_A_REGISTRY: u32 = 64;
 /// Pushes at once in all.
 const RUNNING_LIMIT: usize = 1024;
-/// How long no other push is taken while every registry with a due one has its share running.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// Pushes that are claimed in one transaction.
+const CLAIMED_TOGETHER: usize = 64;
 
 /// Takes due pushes, several at once.
 pub(crate) struct Worker {
@@ -30,103 +30,90 @@ pub(crate) struct Worker {
     pub(crate) database: Condition,
     /// What every push needs.
     pub(crate) push: Context,
-}
-
-/// The pushes under way.
-#[derive(Default)]
-struct Running {
-    pushes: JoinSet<()>,
-    /// Each push holds a clone of its registry's mark.
-    marks: HashMap<RegistryId, Arc<()>>,
-}
-
-impl Running {
-    fn at(&self, registry: RegistryId) -> usize {
-        self.marks.get(&registry).map_or(0, |mark| Arc::strong_count(mark) - 1)
-    }
-
-    fn start(&mut self, registry: RegistryId, push: impl Future<Output = ()> + Send + 'static) {
-        let mark = self.marks.entry(registry).or_default().clone();
-        self.pushes.spawn(async move {
-            push.await;
-            drop(mark);
-        });
-    }
-}
-
-/// Until when nothing is to be started.
-enum Pause {
-    /// Until the database changes, so long at the most.
-    Idle(Duration),
-    /// Until a push ends: every registry with a due push has its share running already.
-    Full,
+    who: store::Worker,
 }
 
 impl Worker {
+    /// A worker with a name of its own.
+    pub(crate) fn new(database: Condition, push: Context, lease: Duration) -> Self {
+        let name = format!("syncer process {} {:08x}", std::process::id(), rand::random::<u32>());
+        Self { database, push, who: store::Worker { name, lease, at_a_registry: AT_A_REGISTRY } }
+    }
+
     /// Works until the shutdown, then waits for what runs to be finished or handed back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let name = format!("syncer process {}", std::process::id());
-        let mut running = Running::default();
+        let changed = Arc::new(Notify::new());
+        let store = &self.push.store;
+        tokio::spawn(look_after(store.clone(), self.database.clone(), shutdown.clone()));
+        tokio::spawn(tell_changes(store.clone(), changed.clone(), shutdown.clone()));
+        let mut running = JoinSet::new();
         while !shutdown.is_begun() {
-            let pause = match self.fill(&name, &mut running, &shutdown).await {
-                Ok(pause) => {
-                    self.database.ready();
-                    pause
-                }
+            let sleep = match self.fill(&mut running, &shutdown).await {
+                Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "the database does not answer, trying again");
-                    self.database.unready(error.to_string());
-                    Pause::Idle(DATABASE_PAUSE)
+                    DATABASE_PAUSE
                 }
             };
             tokio::select! {
                 () = shutdown.begun() => {}
-                () = self.over(pause) => {}
-                Some(_) = running.pushes.join_next() => {}
+                () = tokio::time::sleep(sleep) => {}
+                () = changed.notified() => {}
+                Some(_) = running.join_next() => {}
             }
         }
-        while running.pushes.join_next().await.is_some() {}
+        while running.join_next().await.is_some() {}
     }
 
-    /// Starts what is due while there is room.
-    async fn fill(
-        &self,
-        name: &str,
-        running: &mut Running,
-        shutdown: &Shutdown,
-    ) -> Result<Pause, StoreError> {
-        while running.pushes.try_join_next().is_some() {}
-        while running.pushes.len() < RUNNING_LIMIT && !shutdown.is_begun() {
-            match self.push.store.claim_push(name, self.push.lease).await? {
-                Some(claim) => {
-                    // The store claims for the registry with the fewest running pushes.
-                    let (registry, full) = (claim.registry, running.at(claim.registry) >= PER_REGISTRY);
-                    running.start(registry, push::perform(self.push.clone(), claim, shutdown.clone()));
-                    if full {
-                        return Ok(Pause::Full);
-                    }
-                }
-                None => {
-                    // A result that a full disk did not take is known before the next push is due.
-                    self.push.store.check().await?;
-                    let due = self.push.store.next_due().await?;
-                    let until = |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now()));
-                    let sleep = due.map_or(LONGEST_SLEEP, |due| until(due).unwrap_or_default());
-                    return Ok(Pause::Idle(sleep.min(LONGEST_SLEEP)));
-                }
+    /// Starts what is due while there is room; how long nothing will be.
+    async fn fill(&self, running: &mut JoinSet<()>, shutdown: &Shutdown) -> Result<Duration, StoreError> {
+        loop {
+            while running.try_join_next().is_some() {}
+            let room = CLAIMED_TOGETHER.min(RUNNING_LIMIT - running.len());
+            if room == 0 || shutdown.is_begun() {
+                return Ok(LONGEST_SLEEP);
+            }
+            let asked = Instant::now();
+            let claims = self.push.store.claim_pushes(&self.who, room).await?;
+            let more = claims.len() == room;
+            for claim in claims {
+                running.spawn(push::perform(self.push.clone(), claim, asked, shutdown.clone()));
+            }
+            if !more {
+                let due = self.push.store.next_due(&self.who).await?;
+                let until = |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now()));
+                return Ok(due
+                    .map_or(LONGEST_SLEEP, |due| until(due).unwrap_or_default())
+                    .min(LONGEST_SLEEP));
             }
         }
-        Ok(Pause::Full)
     }
+}
 
-    async fn over(&self, pause: Pause) {
-        match pause {
-            Pause::Full => tokio::time::sleep(FULL_PAUSE).await,
-            Pause::Idle(at_most) => {
-                if self.push.store.changed(at_most).await.is_err() {
-                    tokio::time::sleep(DATABASE_PAUSE.min(at_most)).await;
-                }
-            }
+/// Keeps the condition equal to whether the database answers and takes writes.
+async fn look_after(store: Store, database: Condition, shutdown: Shutdown) {
+    while !shutdown.is_begun() {
+        match store.check().await {
+            Ok(()) => database.ready(),
+            Err(error) => database.unready(error.to_string()),
+        }
+        tokio::select! {
+            () = shutdown.begun() => {}
+            () = tokio::time::sleep(DATABASE_PAUSE) => {}
+        }
+    }
+}
+
+/// Tells every change of the database, whoever made it.
+async fn tell_changes(store: Store, changed: Arc<Notify>, shutdown: Shutdown) {
+    while !shutdown.is_begun() {
+        tokio::select! {
+            () = shutdown.begun() => {}
+            change = store.changed(LONGEST_SLEEP) => match change {
+                Ok(true) => changed.notify_one(),
+                Ok(false) => {}
+                Err(_) => tokio::time::sleep(DATABASE_PAUSE).await,
+            },
         }
     }
 }

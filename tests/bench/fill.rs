@@ -147,11 +147,11 @@ impl Next {
         )?
         .execute((uuid(), self.algorithm, row, &hash, format!("found {repository}:{hash}"), now))?;
         tx.prepare_cached(
-            "INSERT INTO push (registry, repository, tag, version, image, generation, requested_at, status,
+            "INSERT INTO push (registry, repository, tag, version, image, owner, generation, requested_at, status,
                  pullable, attempts, lease, claimed_at, bytes_done, bytes_total, updated_at)
-             SELECT min(id), ?1, ?2, ?3, ?4, 1, ?5, 'succeeded', 'verified', 1, 1, ?5, ?6, ?6, ?5 FROM registry",
+             SELECT min(id), ?1, ?2, ?3, ?4, ?7, 1, ?5, 'succeeded', 'verified', 1, 1, ?5, ?6, ?6, ?5 FROM registry",
         )?
-        .execute((&repository, &hash, row, image, now, SIZE))?;
+        .execute((&repository, &hash, row, image, now, SIZE, OWNER))?;
         let push = tx.last_insert_rowid();
         tx.prepare_cached(
             "INSERT INTO attempt (push, lease, generation, started_at, ended_at, bytes_uploaded, bytes_mounted,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use domain::Timestamp;
 use domain::push::{Moved, Pullable};
 use serde_json::json;
-use store::{BuiltImage, NewBuild, PushRequest, Store};
+use store::{BuiltImage, NewBuild, PushRequest, Store, Worker};
 
 use crate::fill::{self, DESTINATION, Ledger, OWNER, SOURCE};
 use crate::load::Server;
@@ -22,6 +22,11 @@ const NEW_ROUTES: u32 = 20;
 const STATUS_READS: u32 = 2_000;
 const CLAIMS: usize = 200;
 const IDLE: Duration = Duration::from_secs(10);
+
+/// One whose registry never has its share running.
+fn worker() -> Worker {
+    Worker { name: "bench".to_owned(), lease: LEASE, at_a_registry: u32::MAX }
+}
 
 /// From the commit of a push's success until a running webhook rewrites a pod by it.
 pub(crate) async fn visibility(ledger: &Ledger, server: &Server, reviews: &Reviews) -> Result<Vec<Figure>> {
@@ -51,7 +56,7 @@ pub(crate) async fn visibility(ledger: &Ledger, server: &Server, reviews: &Revie
             push: Some(PushRequest { registry, login: None }),
         };
         store.record_build(build).await?;
-        let claim = store.claim_push("bench", LEASE).await?.context("a due push")?;
+        let claim = store.claim_pushes(&worker(), 1).await?.pop().context("a due push")?;
         store.finish_push(&claim, Moved::default(), Pullable::Verified).await?;
         let committed = Instant::now();
         let review = reviews.naming(&format!("{SOURCE}/{repository}@{digest}"));
@@ -127,7 +132,7 @@ async fn claim_time(store: &Store) -> Result<Duration> {
     let mut took = Vec::new();
     for _ in 0..CLAIMS {
         let start = Instant::now();
-        let claim = store.claim_push("bench", LEASE).await?;
+        let claim = store.claim_pushes(&worker(), 1).await?.pop();
         took.push(start.elapsed());
         ensure!(claim.is_some(), "nothing was due");
     }

@@ -14,7 +14,7 @@ use drayage_webhook::follower::{Follower, Routes};
 use routing::{Decision, Table};
 use runtime::Shutdown;
 use runtime::admin::Health;
-use store::{BuiltImage, DatabaseUrl, NewBuild, NewRegistry, PushRequest, Store};
+use store::{BuiltImage, DatabaseUrl, NewBuild, NewRegistry, PushRequest, Store, Worker};
 use uuid::Uuid;
 
 const ASKED: &str = "source.example:5000/algorithms/ann/echo";
@@ -55,7 +55,9 @@ impl Writer {
             push: Some(PushRequest { registry: self.registry, login: None }),
         };
         self.store.record_build(new).await.unwrap();
-        let claim = self.store.claim_push("test", Duration::from_secs(30)).await.unwrap().unwrap();
+        let worker =
+            Worker { name: "test".to_owned(), lease: Duration::from_secs(30), at_a_registry: u32::MAX };
+        let claim = self.store.claim_pushes(&worker, 1).await.unwrap().pop().unwrap();
         let recorded = Instant::now();
         self.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.unwrap();
         recorded

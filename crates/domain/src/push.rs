@@ -1,11 +1,15 @@
 //! A push: the intent that an image lies at one destination reference, and the record of how that went.
 //! What follows an outcome is decided here, purely; the syncer acts on it and the store records it.
 
+mod hold;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use hold::Hold;
 
 /// How far a push has come; the documented vocabulary of builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -189,12 +193,26 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// No connection could be made to the destination: it is known to be down.
     pub registry_down: bool,
+    /// Any other push to the destination would fare the same just now: it is down, its token service
+    /// fails, or it asked to be left alone.
+    pub registry_wide: bool,
 }
 
 impl Failure {
-    /// A failure without a hint about the next try.
+    /// A failure of one push, without a hint about the next try.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None, registry_down: false }
+        Self {
+            reason,
+            message: message.into(),
+            retry_after: None,
+            registry_down: false,
+            registry_wide: false,
+        }
+    }
+
+    /// The longest that the registry asked us to stay away, within reason.
+    fn asked_wait(&self) -> Duration {
+        self.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
     }
 }
 
@@ -222,8 +240,6 @@ pub struct RetryPolicy {
 pub const DOWN_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A dead registry is looked for more often, since one refused connection costs nothing.
-const LONGEST_WAIT_FOR_DOWN: Duration = Duration::from_secs(15);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// What follows a failed try.
@@ -233,6 +249,11 @@ pub enum Next {
     Again {
         /// The moment.
         due_at: Timestamp,
+        /// The tries to record.
+        tries: Tries,
+    },
+    /// The push waits, with all others to its registry, until that is found back.
+    Held {
         /// The tries to record.
         tries: Tries,
     },
@@ -254,13 +275,10 @@ pub fn after_failure(
     }
     if failure.registry_down {
         let since = before.down_since.unwrap_or(now);
-        let misses = now.duration_since(since).as_secs().clamp(1, 60);
-        let wait = jittered(FIRST_WAIT * misses as u32, LONGEST_WAIT_FOR_DOWN, jitter);
-        let due_at = later(now, wait);
-        return if due_at >= later(since, DOWN_LIMIT) {
+        return if now >= later(since, DOWN_LIMIT) {
             Next::Over
         } else {
-            Next::Again { due_at, tries: Tries { down_since: Some(since), ..before } }
+            Next::Held { tries: Tries { down_since: Some(since), ..before } }
         };
     }
     let waited = before.down_since.map_or(Duration::ZERO, |since| between(since, now));
@@ -269,9 +287,7 @@ pub fn after_failure(
         first_at: later(before.first_at, waited),
         down_since: None,
     };
-    let doubled = FIRST_WAIT * 2u32.saturating_pow(tries.counted.saturating_sub(1).min(16));
-    let wait = jittered(doubled, LONGEST_WAIT, jitter)
-        .max(failure.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
+    let wait = jittered(doubled(tries.counted), LONGEST_WAIT, jitter).max(failure.asked_wait());
     let due_at = later(now, wait);
     if tries.counted >= policy.max_tries || due_at > later(tries.first_at, policy.give_up_after) {
         Next::Over
@@ -281,20 +297,26 @@ pub fn after_failure(
 }
 
 /// What an administrator reads about a push whose try failed: what came back, and what follows.
-pub fn waiting_message(failure: &Failure, next: &Next, policy: RetryPolicy) -> String {
+/// `None` where that is told of its registry as a whole.
+pub fn waiting_message(failure: &Failure, next: &Next, policy: RetryPolicy) -> Option<String> {
     let message = failure.message.trim_end_matches('.');
     match next {
-        Next::Over if failure.reason.is_transient() => {
-            format!("{message}; given up, push it again once that is mended")
-        }
-        Next::Over => failure.message.clone(),
-        Next::Again { due_at, .. } if failure.registry_down => {
-            format!("{message}; waiting for the registry to come back, next look at {due_at:.0}")
-        }
+        Next::Over if failure.reason.is_transient() => Some(given_up(message)),
+        Next::Over => Some(failure.message.clone()),
+        Next::Held { .. } => None,
         Next::Again { due_at, tries } => {
-            format!("{message}; try {} of {}, next at {due_at:.0}", tries.counted, policy.max_tries)
+            Some(format!("{message}; try {} of {}, next at {due_at:.0}", tries.counted, policy.max_tries))
         }
     }
+}
+
+/// What an administrator reads about a push that waited for too long.
+pub fn given_up(message: &str) -> String {
+    format!("{}; given up, push it again once that is mended", message.trim_end_matches('.'))
+}
+
+fn doubled(times: u32) -> Duration {
+    FIRST_WAIT * 2u32.saturating_pow(times.saturating_sub(1).min(16))
 }
 
 fn jittered(wait: Duration, longest: Duration, jitter: f64) -> Duration {
@@ -310,81 +332,4 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: RetryPolicy = RetryPolicy { max_tries: 3, give_up_after: Duration::from_secs(900) };
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
-    }
-
-    fn fresh() -> Tries {
-        Tries { counted: 0, first_at: at(0), down_since: None }
-    }
-
-    fn down() -> Failure {
-        Failure { registry_down: true, ..Failure::new(Reason::DestinationUnreachable, "refused") }
-    }
-
-    #[test]
-    fn every_word_is_read_back() {
-        for reason in Reason::ALL {
-            assert_eq!(reason.as_str().parse(), Ok(*reason));
-        }
-        for status in PushStatus::ALL {
-            assert_eq!(status.as_str().parse(), Ok(*status));
-        }
-    }
-
-    #[test]
-    fn a_final_failure_is_over_at_once() {
-        let failure = Failure::new(Reason::CredentialsRefused, "401");
-        assert_eq!(after_failure(fresh(), &failure, POLICY, at(1), 0.5), Next::Over);
-    }
-
-    #[test]
-    fn waits_double_until_the_tries_are_over() {
-        let failure = Failure::new(Reason::RateLimited, "429");
-        let Next::Again { due_at, tries } = after_failure(fresh(), &failure, POLICY, at(0), 1.0) else {
-            panic!("the first of three tries is not the last")
-        };
-        assert_eq!((due_at, tries.counted), (at(1), 1));
-        let Next::Again { due_at, tries } = after_failure(tries, &failure, POLICY, at(1), 1.0) else {
-            panic!("the second of three tries is not the last")
-        };
-        assert_eq!((due_at, tries.counted), (at(3), 2));
-        assert_eq!(after_failure(tries, &failure, POLICY, at(3), 1.0), Next::Over);
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_unless_it_leads_beyond_the_end() {
-        let asked = |seconds| Failure {
-            retry_after: Some(Duration::from_secs(seconds)),
-            ..Failure::new(Reason::RateLimited, "429")
-        };
-        let next = after_failure(fresh(), &asked(30), POLICY, at(0), 0.0);
-        assert!(matches!(next, Next::Again { due_at, .. } if due_at == at(30)), "{next:?}");
-        assert_eq!(after_failure(fresh(), &asked(901), POLICY, at(0), 0.0), Next::Over);
-    }
-
-    #[test]
-    fn waiting_for_a_registry_that_is_down_costs_no_try_and_no_time_but_ends_after_a_day() {
-        let mut tries = fresh();
-        let mut now = at(0);
-        let mut looks = 0;
-        while let Next::Again { due_at, tries: next } = after_failure(tries, &down(), POLICY, now, 1.0) {
-            assert_eq!(next.counted, 0);
-            (now, tries, looks) = (due_at, next, looks + 1);
-        }
-        assert!(between(at(0), now) > DOWN_LIMIT - Duration::from_secs(60), "{now}");
-        assert!(looks < 6_000, "{looks}");
-
-        let back = Failure::new(Reason::Internal, "x");
-        let waited = Tries { down_since: Some(at(0)), ..fresh() };
-        let Next::Again { tries, .. } = after_failure(waited, &back, POLICY, at(5_000), 0.0) else {
-            panic!("the wait does not count")
-        };
-        assert_eq!((tries.counted, tries.first_at, tries.down_since), (1, at(5_000), None));
-    }
-}
+mod tests;

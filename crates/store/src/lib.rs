@@ -21,7 +21,7 @@ pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
 pub use error::{OpenError, StoreError};
 pub use inventory::{HOLDERS_LIMIT, Holders, Holding, Sighting};
 pub use keys::{Key, NewKey};
-pub use queue::{Claim, Failed, Finished, PushRecord, PushRefused, PushRequest};
+pub use queue::{Claim, Failed, Finished, Lease, PushRecord, PushRefused, PushRequest, Renewal, Worker};
 pub use registries::{
     Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,
     Replaced,

@@ -63,16 +63,51 @@ pub struct PushRecord {
     pub updated_at: Timestamp,
 }
 
+/// Who claims pushes.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Unlike any other's; people read it too.
+    pub name: String,
+    /// How long a push stays its own without a renewal.
+    pub lease: Duration,
+    /// How many pushes to one registry it works at at once.
+    pub at_a_registry: u32,
+}
+
+/// The right to work at one push: what it was when it was claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    pub(crate) push: i64,
+    pub(crate) generation: i64,
+    pub(crate) number: i64,
+    pub(crate) image: i64,
+    pub(crate) address: i64,
+}
+
+/// A lease to extend, with the progress to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// The lease.
+    pub lease: Lease,
+    /// Bytes dealt with.
+    pub bytes_done: u64,
+    /// Bytes of the whole image, 0 while unknown.
+    pub bytes_total: u64,
+}
+
 /// A push that this worker holds the lease of.
 #[derive(Debug)]
 pub struct Claim {
-    pub(crate) push: i64,
-    pub(crate) generation: i64,
-    pub(crate) lease: i64,
-    pub(crate) image: i64,
-    pub(crate) address: i64,
+    /// What every write about it names.
+    pub lease: Lease,
     /// Where to.
     pub registry: RegistryId,
+    /// Whose it is.
+    pub owner: String,
+    /// Whether a publication asked for it.
+    pub is_published: bool,
+    /// Whether the registry is on hold and this push finds out whether it is back.
+    pub is_probe: bool,
     /// Where that is.
     pub destination: Address,
     /// The repository there, below the address's path; also the one in the source registry.
@@ -109,6 +144,8 @@ pub enum Finished {
 pub enum Failed {
     /// It is due again at this moment.
     Again(Timestamp),
+    /// It waits with all others to its registry, which is looked for next at this moment.
+    Held(Timestamp),
     /// It is over.
     Over,
     /// Something newer was asked for meanwhile: the push is due again at once.
@@ -148,40 +185,51 @@ impl Store {
         self.read(move |db| sqlite::pushes::of_version(db, algorithm, &hash)).await
     }
 
-    /// Claims the due push that has waited longest at the registry with the fewest running ones, or one
-    /// whose lease has run out. `worker` is for people.
+    /// Claims due pushes and those whose lease has run out, up to so many. The registry where the worker
+    /// has the fewest is next, and in a registry owners take turns; a version published just now goes
+    /// before the rest of its owner's. From a registry on hold one is claimed, as a probe.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_push(&self, worker: &str, lease: Duration) -> Result<Option<Claim>, StoreError> {
-        if !self.read(sqlite::queue::anything_due).await? {
-            return Ok(None);
+    pub async fn claim_pushes(&self, worker: &Worker, at_most: usize) -> Result<Vec<Claim>, StoreError> {
+        let (seal, worker) = (self.seal_key(), worker.clone());
+        let asking = worker.clone();
+        if !self.read(move |db| sqlite::queue::anything_due(db, &asking)).await? {
+            return Ok(Vec::new());
         }
-        let (seal, worker) = (self.seal_key(), worker.to_owned());
-        self.write(move |tx| sqlite::queue::claim(tx, &seal, &worker, lease)).await
+        self.write(move |tx| sqlite::queue::claim(tx, &seal, &worker, at_most)).await
     }
 
-    /// When the next push becomes due or the next lease runs out.
+    /// When there is something to claim next, unless one of the worker's own pushes ends before.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(sqlite::queue::next_due).await
+    pub async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
+        let worker = worker.clone();
+        self.read(move |db| sqlite::queue::next_due(db, &worker)).await
     }
 
-    /// Extends a lease and shows the progress; `false` when it is lost and the work must stop.
+    /// Extends leases and shows the progress, all in one write. For each in its order whether it is still
+    /// held; where it is not, the work must stop.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn renew_lease(
+    pub async fn renew_leases(
         &self,
-        claim: &Claim,
+        renewals: Vec<Renewal>,
         lease: Duration,
-        bytes_done: u64,
-        bytes_total: u64,
-    ) -> Result<bool, StoreError> {
-        let held = sqlite::queue::Held::of(claim);
-        self.write(move |tx| sqlite::queue::renew(tx, held, lease, bytes_done, bytes_total)).await
+    ) -> Result<Vec<bool>, StoreError> {
+        self.write(move |tx| sqlite::queue::renew(tx, &renewals, lease)).await
+    }
+
+    /// Says that the registry has answered a probe: the pushes that wait for it go on. Whether the claim
+    /// was the probe.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lift_hold(&self, probe: &Claim) -> Result<bool, StoreError> {
+        let probe = probe.lease;
+        self.write(move |tx| sqlite::holds::lift(tx, probe)).await
     }
 
     /// Records that the image was read back, and with it the route; the push's login is wiped.
@@ -194,7 +242,7 @@ impl Store {
         moved: Moved,
         pullable: Pullable,
     ) -> Result<Finished, StoreError> {
-        let held = sqlite::queue::Held::of(claim);
+        let held = claim.lease;
         self.write(move |tx| sqlite::queue::finish(tx, held, moved, pullable)).await
     }
 
@@ -209,7 +257,7 @@ impl Store {
         policy: RetryPolicy,
         jitter: f64,
     ) -> Result<Failed, StoreError> {
-        let held = sqlite::queue::Held::of(claim);
+        let held = claim.lease;
         self.write(move |tx| sqlite::queue::fail(tx, held, &failure, policy, jitter)).await
     }
 
@@ -218,7 +266,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn release_push(&self, claim: &Claim) -> Result<(), StoreError> {
-        let held = sqlite::queue::Held::of(claim);
+        let held = claim.lease;
         self.write(move |tx| sqlite::queue::release(tx, held)).await
     }
 }

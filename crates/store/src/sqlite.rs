@@ -6,6 +6,7 @@ pub(crate) mod builds;
 mod columns;
 pub(crate) mod connection;
 pub(crate) mod follow;
+pub(crate) mod holds;
 pub(crate) mod inventory;
 pub(crate) mod keys;
 mod migrate;

@@ -2,7 +2,11 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// The schema that this version knows.
 pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;

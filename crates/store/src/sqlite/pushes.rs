@@ -6,18 +6,33 @@ use domain::version::VersionHash;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use uuid::Uuid;
 
-use super::{columns, registries};
+use super::{columns, holds, registries};
 use crate::seal::SealKey;
 use crate::{PushRecord, PushRefused, PushRequest, StoreError};
 
-/// A push that succeeded shows the address where that was proven, any other the one it is meant for.
+/// A push that succeeded shows the address where that was proven, any other the one it is meant for. One
+/// that waits for its registry, rather than for its own next try, shows why that is on hold.
 const SELECT: &str = "SELECT p.*, coalesce(p.message, CASE WHEN r.deleted_at IS NOT NULL
             THEN 'the registry was deleted since; no pod is sent there any more' END) AS told, r.uuid AS registry_uuid, i.digest,
-        coalesce(CASE p.status WHEN 'succeeded' THEN proven.address END, a.address) AS url
+        coalesce(CASE p.status WHEN 'succeeded' THEN proven.address END, a.address) AS url,
+        h.*, EXISTS (SELECT 1 FROM push WHERE id = h.probe AND lease = h.probe_lease AND status = 'in-progress') AS probed
     FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
          JOIN image i ON i.id = p.image
          LEFT JOIN route o ON o.image = p.image AND o.registry = p.registry
-         LEFT JOIN registry_address proven ON proven.id = o.address";
+         LEFT JOIN registry_address proven ON proven.id = o.address
+         LEFT JOIN registry_hold h ON h.registry = p.registry AND p.status = 'pending'
+             AND (p.reason IS NULL OR p.due_at < h.held_until)";
+
+/// What asks for a push.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A compile.
+    ByCompile,
+    /// A publication: it goes before the rest of its owner's.
+    ByPublish,
+    /// Somebody who wants it to be tried now, whatever it waits for.
+    Again,
+}
 
 /// Asks for a push of a version's current image. Refusals come first: nothing is written then.
 pub(super) fn enqueue(
@@ -25,6 +40,7 @@ pub(super) fn enqueue(
     seal: &SealKey,
     version: i64,
     request: &PushRequest,
+    asked: Asked,
 ) -> Result<Result<(), PushRefused>, StoreError> {
     let registry = tx
         .prepare_cached(
@@ -41,23 +57,33 @@ pub(super) fn enqueue(
     if cordoned_at.is_some() {
         return Ok(Err(PushRefused::RegistryCordoned));
     }
-    let (image, repository, hash) = tx
+    let (image, owner, repository, hash) = tx
         .prepare_cached(
-            "SELECT v.image, i.repository, v.hash FROM version v JOIN image i ON i.id = v.image WHERE v.id = ?1",
+            "SELECT v.image, l.owner, i.repository, v.hash FROM version v JOIN image i ON i.id = v.image
+                 JOIN algorithm l ON l.id = v.algorithm WHERE v.id = ?1",
         )?
         .query_one([version], |row| {
-            Ok((row.get::<_, i64>(0)?, columns::parsed(row, "repository")?, columns::parsed::<VersionHash>(row, "hash")?))
+            let hash: VersionHash = columns::parsed(row, "hash")?;
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?.to_lowercase(),
+                columns::parsed(row, "repository")?,
+                hash,
+            ))
         })?;
     if address.reference(&repository, hash.tag()).is_err() {
         return Ok(Err(PushRefused::ReferenceTooLong));
     }
     let (push, generation): (i64, i64) = tx
         .prepare_cached(
-            "INSERT INTO push (registry, repository, tag, version, image, generation, requested_at, status,
-                               due_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 'pending', ?6, ?6)
+            "INSERT INTO push (registry, repository, tag, version, image, owner, published, generation,
+                               requested_at, status, due_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, 'pending', ?8, ?8)
              ON CONFLICT (registry, repository, tag) DO UPDATE SET
-                 version = excluded.version, image = excluded.image, generation = generation + 1,
+                 version = excluded.version, image = excluded.image, owner = excluded.owner,
+                 -- What a publication waits for does not fall back because it is asked for once more.
+                 published = max(excluded.published, published AND status IN ('pending', 'in-progress')),
+                 generation = generation + 1,
                  requested_at = excluded.requested_at, updated_at = excluded.updated_at,
                  -- A running push keeps its worker, which lets go once it sees the new generation.
                  status = CASE status WHEN 'in-progress' THEN status ELSE 'pending' END,
@@ -67,9 +93,21 @@ pub(super) fn enqueue(
              RETURNING id, generation",
         )?
         .query_one(
-            (registry, repository.to_string(), hash.as_str(), version, image, columns::now(tx)?),
+            (
+                registry,
+                repository.to_string(),
+                hash.as_str(),
+                version,
+                image,
+                owner,
+                asked == Asked::ByPublish,
+                columns::now(tx)?,
+            ),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
+    if asked == Asked::Again {
+        holds::ask(tx, registry, push)?;
+    }
     tx.prepare_cached("DELETE FROM push_credentials WHERE push = ?1")?.execute([push])?;
     if let Some(login) = &request.login {
         let sealed = seal.seal_login(login, &login_place(push, generation, &address))?;
@@ -104,7 +142,7 @@ pub(crate) fn request(
             .optional()?,
     };
     let Some(registry) = registry else { return Ok(None) };
-    enqueue(tx, seal, version, &PushRequest { registry, login: login.cloned() }).map(Some)
+    enqueue(tx, seal, version, &PushRequest { registry, login: login.cloned() }, Asked::Again).map(Some)
 }
 
 pub(crate) fn of_version(
@@ -139,11 +177,15 @@ fn version_row(db: &Connection, algorithm: Uuid, hash: &VersionHash) -> rusqlite
 fn from_row(row: &Row<'_>) -> rusqlite::Result<PushRecord> {
     let address: Address = columns::parsed(row, "url")?;
     let (repository, tag) = (columns::parsed(row, "repository")?, columns::parsed(row, "tag")?);
+    let (reason, message) = match holds::from_row(row)? {
+        Some(hold) => (Some(hold.reason), Some(hold.told(row.get("probed")?))),
+        None => (columns::parsed_option(row, "reason")?, row.get("told")?),
+    };
     Ok(PushRecord {
         registry: columns::registry_id(row, "registry_uuid")?,
         status: columns::parsed(row, "status")?,
-        reason: columns::parsed_option(row, "reason")?,
-        message: row.get("told")?,
+        reason,
+        message,
         pullable: columns::parsed_option(row, "pullable")?,
         attempts: row.get("attempts")?,
         bytes_done: columns::count(row, "bytes_done")?,

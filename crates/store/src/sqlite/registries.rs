@@ -6,7 +6,7 @@ use domain::registry::{Address, RegistryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use uuid::Uuid;
 
-use super::columns;
+use super::{columns, holds};
 use crate::seal::SealKey;
 use crate::{
     Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,
@@ -70,6 +70,7 @@ pub(crate) fn replace(
             LoginChange::Clear => forget_login(tx, row)?,
             LoginChange::Set(login) => store_login(tx, seal, row, id, &change.address, login)?,
         }
+        holds::forget(tx, row)?;
         let address = address_row(tx, row, &change.address, now)?;
         tx.execute(
             "UPDATE registry SET name = ?2, address = ?3, updated_at = ?4, revision = ?5 WHERE id = ?1",
@@ -112,6 +113,7 @@ pub(crate) fn remove(tx: &Transaction<'_>, id: RegistryId, if_unused: bool) -> R
         let now = columns::now(tx)?;
         end_pushes(tx, row, now, "the registry was deleted")?;
         forget_login(tx, row)?;
+        holds::forget(tx, row)?;
         tx.execute(
             "UPDATE registry SET deleted_at = ?2, updated_at = ?2, revision = ?3 WHERE id = ?1",
             (row, now, columns::next_revision(tx)?),

@@ -4,7 +4,8 @@ use domain::version::{SemanticVersion, VersionHash};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use uuid::Uuid;
 
-use super::{algorithms, builds, columns, pushes};
+use super::pushes::{self, Asked};
+use super::{algorithms, builds, columns};
 use crate::seal::SealKey;
 use crate::{
     BuiltImage, NewBuild, PageRequest, Publication, PublishError, RecordError, Recorded, StoreError, Version,
@@ -28,7 +29,7 @@ pub(crate) fn record_build(
     };
     let build = builds::insert(tx, algorithm, new, version.as_ref(), now)?;
     if let (Some((version, _)), Some(push)) = (&version, &new.push) {
-        pushes::enqueue(tx, seal, *version, push)??;
+        pushes::enqueue(tx, seal, *version, push, Asked::ByCompile)??;
     }
     let recorded = || -> rusqlite::Result<Recorded> {
         Ok(Recorded {
@@ -107,7 +108,7 @@ pub(crate) fn publish(
         return Err(PublishError::AlreadyPublished);
     }
     if let Some(push) = &publication.push {
-        pushes::enqueue(tx, seal, version, push)??;
+        pushes::enqueue(tx, seal, version, push, Asked::ByPublish)??;
     }
     algorithms::update(tx, publication.algorithm, &publication.algorithm_change)?;
     let number = || -> rusqlite::Result<Version> {

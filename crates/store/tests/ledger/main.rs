@@ -1,7 +1,9 @@
 //! The ledger on a real file, through both doors, often with two processes' worth of stores on it.
 
+mod claims;
 mod credentials;
 mod feed;
+mod holds;
 mod inventory;
 mod opening;
 mod pushes;
@@ -15,7 +17,10 @@ use domain::credentials::Credentials;
 use domain::push::RetryPolicy;
 use domain::registry::RegistryId;
 use serde_json::json;
-use store::{Algorithm, BuiltImage, Claim, DatabaseUrl, NewBuild, NewRegistry, PushRequest, Store, Version};
+use store::{
+    Algorithm, BuiltImage, Claim, DatabaseUrl, NewBuild, NewRegistry, PushRecord, PushRequest, Store,
+    Version, Worker,
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 const POLICY: RetryPolicy = RetryPolicy { max_tries: 3, give_up_after: Duration::from_secs(900) };
@@ -65,8 +70,33 @@ impl Yard {
     }
 
     async fn claim(&self) -> Option<Claim> {
-        self.store.claim_push("test", LEASE).await.expect("the database answers")
+        claim(&self.store, &worker("test")).await
     }
+
+    async fn claims(&self, at_most: usize) -> Vec<Claim> {
+        self.store.claim_pushes(&worker("test"), at_most).await.expect("the database answers")
+    }
+
+    /// The newest push of a version.
+    async fn record(&self, algorithm: &Algorithm, hash: &str) -> PushRecord {
+        let records = self.store.push_records(algorithm.uuid, hash.parse().expect("legal")).await;
+        records.expect("the database answers").swap_remove(0)
+    }
+
+    /// Asks for a push again, as a person does.
+    async fn ask_again(&self, algorithm: &Algorithm, hash: &str) {
+        let hash = hash.parse().expect("legal");
+        let asked = self.store.request_push(algorithm.uuid, hash, None, None).await;
+        assert_eq!(asked.expect("the database answers"), Some(Ok(())));
+    }
+}
+
+fn worker(name: &str) -> Worker {
+    Worker { name: name.to_owned(), lease: LEASE, at_a_registry: 64 }
+}
+
+async fn claim(store: &Store, worker: &Worker) -> Option<Claim> {
+    store.claim_pushes(worker, 1).await.expect("the database answers").pop()
 }
 
 fn build_of(algorithm: &Algorithm, digit: char, hash: &str, push: Option<PushRequest>) -> NewBuild {

@@ -1,13 +1,13 @@
-//! The queue: one writer a push, leases, generations, fencing, fairness.
+//! A push: one writer, its lease, its generations, what is kept of its tries.
 
 use std::time::Duration;
 
 use domain::push::{Failure, Moved, Pullable, PushStatus, Reason};
 use rusqlite::Connection;
-use store::{Failed, Finished, PushRefused, RecordError};
+use store::{Failed, Finished, PushRefused, RecordError, Renewal, Worker};
 use uuid::Uuid;
 
-use crate::{LEASE, POLICY, Yard, build_of, digest, to};
+use crate::{LEASE, POLICY, Yard, build_of, claim, digest, to, worker};
 
 #[tokio::test]
 async fn a_claimed_push_is_nobody_elses_until_its_lease_runs_out() {
@@ -16,14 +16,18 @@ async fn a_claimed_push_is_nobody_elses_until_its_lease_runs_out() {
     let algorithm = yard.algorithm("ann", "echo").await;
     yard.build(&algorithm, 'a', "v1", to(registry)).await;
     let other = yard.again().await;
-    let first = yard.store.claim_push("one", Duration::from_millis(1)).await.expect("answers").expect("due");
+    let short = Worker { lease: Duration::from_millis(1), ..worker("one") };
+    let first = claim(&yard.store, &short).await.expect("due");
     let second = loop {
-        if let Some(claim) = other.claim_push("two", LEASE).await.expect("answers") {
+        if let Some(claim) = claim(&other, &worker("two")).await {
             break claim;
         }
     };
     assert_eq!(second.attempt, 2);
-    assert!(!yard.store.renew_lease(&first, LEASE, 0, 0).await.expect("answers"), "the lease is lost");
+    let renewals =
+        [&first, &second].map(|claim| Renewal { lease: claim.lease, bytes_done: 0, bytes_total: 9 });
+    let held = yard.store.renew_leases(renewals.to_vec(), LEASE).await.expect("answers");
+    assert_eq!(held, [false, true]);
     let lost = yard.store.finish_push(&first, Moved::default(), Pullable::Verified).await.expect("answers");
     assert_eq!(lost, Finished::LeaseLost);
     let failure = Failure::new(Reason::Internal, "late");
@@ -70,36 +74,21 @@ async fn a_released_push_is_due_at_once() {
 }
 
 #[tokio::test]
-async fn a_registry_with_many_pushes_does_not_keep_the_others_waiting() {
-    let yard = Yard::new().await;
-    let (busy, quiet) =
-        (yard.registry("busy.example", None).await, yard.registry("quiet.example", None).await);
-    let algorithm = yard.algorithm("ann", "echo").await;
-    for digit in '0'..='9' {
-        yard.build(&algorithm, digit, &format!("v{digit}"), to(busy)).await;
-    }
-    yard.build(&algorithm, 'a', "va", to(quiet)).await;
-    assert_eq!(yard.claim().await.expect("due").registry, busy);
-    assert_eq!(yard.claim().await.expect("due").registry, quiet);
-}
-
-#[tokio::test]
 async fn a_failed_push_waits_with_its_reason_and_a_new_request_forgets_it() {
     let yard = Yard::new().await;
     let registry = yard.registry("r.example/x", None).await;
     let algorithm = yard.algorithm("ann", "echo").await;
-    let version = yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
     let claim = yard.claim().await.expect("due");
-    let failure = Failure { registry_down: true, ..Failure::new(Reason::DestinationUnreachable, "refused") };
-    yard.store.fail_push(&claim, failure, POLICY, 1.0).await.expect("answers");
-    let record = &yard.store.push_records(algorithm.uuid, version.hash.clone()).await.expect("answers")[0];
-    assert_eq!((record.status, record.reason), (PushStatus::Pending, Some(Reason::DestinationUnreachable)));
-    assert!(
-        record.message.as_ref().is_some_and(|text| text.contains("refused") && text.contains("next look"))
-    );
-    assert!(yard.store.next_due().await.expect("answers").is_some());
-    yard.store.request_push(algorithm.uuid, version.hash.clone(), None, None).await.expect("answers");
-    let record = &yard.store.push_records(algorithm.uuid, version.hash).await.expect("answers")[0];
+    let failure = Failure::new(Reason::ScanBlocked, "412");
+    let again = yard.store.fail_push(&claim, failure, POLICY, 1.0).await.expect("answers");
+    assert!(matches!(again, Failed::Again(_)), "{again:?}");
+    let record = yard.record(&algorithm, "v1").await;
+    assert_eq!((record.status, record.reason), (PushStatus::Pending, Some(Reason::ScanBlocked)));
+    assert!(record.message.as_ref().is_some_and(|text| text.starts_with("412; try 1 of 3, next at ")));
+    assert!(yard.store.next_due(&worker("test")).await.expect("answers").is_some());
+    yard.ask_again(&algorithm, "v1").await;
+    let record = yard.record(&algorithm, "v1").await;
     assert_eq!((record.reason, record.attempts), (None, 0));
     assert!(yard.claim().await.is_some(), "due at once");
 }
