@@ -3,6 +3,7 @@
 
 mod docker_registry;
 mod fallbacks;
+mod gateway;
 mod guards;
 mod reads;
 mod real;

@@ -51,6 +51,113 @@ async fn a_registry_that_ignores_the_range_is_read_from_the_beginning() {
 }
 
 #[tokio::test]
+async fn a_read_may_break_as_often_as_it_gets_somewhere() {
+    let blob = b"0123456789a".repeat(60_000);
+    let bytes = blob.clone();
+    let server = Scripted::start(move |seen| {
+        let from =
+            seen.header("range").and_then(|it| it.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let from: usize = from.unwrap_or(0);
+        let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+        let status = if from == 0 { 200 } else { 206 };
+        Reply::new(status)
+            .header("Content-Range", range)
+            .body(&bytes[from..])
+            .cut(70_000.min(bytes.len() - from))
+    })
+    .await;
+    let registry = registry(&server.host, None);
+    tokio::time::pause();
+    registry.check_blob(&repository(), &blob_of(&blob)).await.expect("the blob");
+    assert_eq!(server.lines().len(), 10);
+}
+
+#[tokio::test]
+async fn a_read_that_gets_a_byte_on_each_time_ends_as_unreachable() {
+    tokio::time::pause();
+    let asked = AtomicUsize::new(0);
+    let server = Scripted::start(move |_| {
+        let from = asked.fetch_add(1, Ordering::SeqCst);
+        let range = format!("bytes {from}-9/10");
+        Reply::new(if from == 0 { 200 } else { 206 })
+            .header("Content-Range", range)
+            .body(&LAYER[from..])
+            .cut(1)
+    })
+    .await;
+    let error = read(&server).await.expect_err("broken");
+    assert_eq!(error.failure(Side::Source).reason, Reason::SourceUnreachable, "{error:?}");
+    assert_eq!(server.lines().len(), 4);
+}
+
+#[tokio::test]
+async fn a_read_that_goes_on_under_another_etag_is_judged_by_its_bytes() {
+    let server = breaking(|| {
+        Reply::new(206).header("ETag", "another").header("Content-Range", "bytes 4-9/10").body(&LAYER[4..])
+    })
+    .await;
+    assert_eq!(read(&server).await.expect("the blob"), LAYER);
+}
+
+#[tokio::test]
+async fn a_part_that_was_not_asked_for_is_not_taken() {
+    // The server begins elsewhere whenever it is asked for a part, and keeps to the whole.
+    let asked = AtomicUsize::new(0);
+    let server =
+        Scripted::start(move |seen| match (asked.fetch_add(1, Ordering::SeqCst), seen.header("range")) {
+            (0, _) => Reply::new(200).body(LAYER).cut(4),
+            (_, Some(_)) => Reply::new(206).header("Content-Range", "bytes 6-9/10").body(&LAYER[6..]),
+            (_, None) => Reply::new(200).body(LAYER),
+        })
+        .await;
+    assert_eq!(read(&server).await.expect("the blob"), LAYER);
+    assert_eq!(server.lines().len(), 3);
+}
+
+#[tokio::test]
+async fn a_part_of_a_blob_of_another_size_is_corrupt() {
+    let server = breaking(|| Reply::new(206).header("Content-Range", "bytes 4-9/11").body(&LAYER[4..])).await;
+    let error = read(&server).await.expect_err("another size");
+    assert!(matches!(error.cause, Cause::Mismatch { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_part_shorter_than_asked_for_is_a_beginning() {
+    let server = Scripted::start(|seen| match seen.header("range") {
+        None => Reply::new(200).body(LAYER).cut(4),
+        Some("bytes=4-") => Reply::new(206).header("Content-Range", "bytes 4-6/10").body(&LAYER[4..7]),
+        Some(_) => Reply::new(206).header("Content-Range", "bytes 7-9/10").body(&LAYER[7..]),
+    })
+    .await;
+    assert_eq!(read(&server).await.expect("the blob"), LAYER);
+}
+
+#[tokio::test]
+async fn a_read_begins_where_it_is_asked_to_and_asks_for_nothing_at_the_end() {
+    let server = Scripted::start(|seen| match seen.header("range") {
+        Some("bytes=4-") => Reply::new(206).header("Content-Range", "bytes 4-9/10").body(&LAYER[4..]),
+        _ => Reply::new(200).body(LAYER),
+    })
+    .await;
+    assert_eq!(read_from(&server, 4).await.expect("the rest"), &LAYER[4..]);
+    assert_eq!(read_from(&server, 10).await.expect("nothing"), b"");
+    assert_eq!(server.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_that_drips_is_given_up_and_the_message_says_so() {
+    let server = Scripted::start(|_| Reply::new(200).body(LAYER.repeat(1_000)).dripping()).await;
+    let blob = blob_of(&LAYER.repeat(1_000));
+    let registry = registry(&server.host, None);
+    tokio::time::pause();
+    let error = registry.check_blob(&repository(), &blob).await.expect_err("a byte a second");
+    let failure = error.failure(Side::Source);
+    assert_eq!(failure.reason, Reason::SourceUnreachable);
+    assert!(failure.message.contains("too slow to wait for"), "{}", failure.message);
+    assert_eq!(server.lines().len(), 2, "another connection may be a better one, once");
+}
+
+#[tokio::test]
 async fn a_read_that_goes_on_with_other_bytes_is_corrupt() {
     let server = breaking(|| Reply::new(206).header("Content-Range", "bytes 4-9/10").body("xxxxxx")).await;
     let error = check(&server).await.expect_err("other bytes");

@@ -9,6 +9,7 @@ use futures_util::future::ready;
 use futures_util::stream;
 
 use crate::docker_registry::{DockerRegistry, LOGIN};
+use crate::gateway::{Gateway, Verdict};
 use crate::{blob_of, digest_of, failure, registry, repository, tag, upload, upload_as};
 
 fn image(config: &[u8], layer: &[u8]) -> Manifest {
@@ -142,4 +143,24 @@ async fn a_blob_that_rots_in_the_registry_is_noticed() {
     std::fs::write(server.blob_file(&digest_of(b"layer")), b"lay3r").expect("written");
     let error = registry.blob_bytes(&repository(), &digest_of(b"layer"), 10).await.expect_err("rotten");
     assert!(matches!(error.cause, Cause::Mismatch { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_blob_arrives_through_any_gateway() {
+    let Some(server) = DockerRegistry::open() else { return };
+    let judges: [fn(&str, u64) -> Verdict; 3] = [
+        |method, length| if method == "PUT" && length > 0 { Verdict::Refuse(404) } else { Verdict::Pass },
+        |_, length| if length > 5 << 20 { Verdict::Refuse(413) } else { Verdict::Pass },
+        |_, length| if length > 7 << 20 { Verdict::Cut(6 << 20) } else { Verdict::Pass },
+    ];
+    for (number, judge) in judges.into_iter().enumerate() {
+        let gateway = Gateway::start(&server.host, judge).await;
+        let registry = registry(&gateway.host, None);
+        let layer = [&[number as u8][..], &b"0123456789a".repeat(3 << 20)].concat();
+        for layer in [&layer[..], &layer[..100]] {
+            upload(&registry, layer).await.expect("taken");
+            let there = registry.blob_bytes(&repository(), &digest_of(layer), 64 << 20).await;
+            assert!(there.expect("there") == layer, "gateway {number}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -44,11 +45,12 @@ pub(crate) struct Reply {
     /// The connection is closed after so many bytes of the body.
     cut: Option<usize>,
     silent: bool,
+    drips: bool,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, silent: false }
+        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, silent: false, drips: false }
     }
 
     /// No answer at all, for ever.
@@ -68,6 +70,12 @@ impl Reply {
 
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// The body comes a byte a second.
+    pub(crate) fn dripping(mut self) -> Self {
+        self.drips = true;
         self
     }
 
@@ -150,7 +158,14 @@ pub(crate) async fn serve(
         socket.write_all(format!("{head}\r\n").as_bytes()).await.ok()?;
         if request.method != "HEAD" {
             let end = reply.cut.unwrap_or(reply.body.len());
-            socket.write_all(&reply.body[..end]).await.ok()?;
+            let piece = if reply.drips { 1 } else { end.max(1) };
+            for (number, piece) in reply.body[..end].chunks(piece).enumerate() {
+                if number > 0 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                socket.write_all(piece).await.ok()?;
+                socket.flush().await.ok()?;
+            }
         }
         socket.flush().await.ok()?;
         if unread {

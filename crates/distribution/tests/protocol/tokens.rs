@@ -251,3 +251,19 @@ async fn a_password_that_is_no_longer_good_is_refused_and_not_denied() {
     assert!(matches!(error.cause, Cause::LoginRefused(_)), "{error:?}");
     registry().prove_login().await.expect_err("it is not taken for good any more");
 }
+
+#[tokio::test]
+async fn a_challenge_that_is_not_spoken_is_named_and_final() {
+    for (challenge, named) in [
+        ("Negotiate", "it asks for negotiate authentication; only Bearer and Basic are spoken"),
+        ("Bearer realm=\"/token\"", "it asks for bearer (without the URL of a token service)"),
+    ] {
+        let server = Scripted::start(move |_| Reply::new(401).header("WWW-Authenticate", challenge)).await;
+        let registry = registry(&server.host, Some(("ann", "hunter2")));
+        let error = registry.resolve(&repository(), &tag("v1")).await.expect_err("not spoken");
+        let failure = failure(&error, "hunter2");
+        assert_eq!(failure.reason, Reason::Unsupported);
+        assert!(failure.message.contains(named), "{}", failure.message);
+        assert!(!failure.reason.is_transient());
+    }
+}
