@@ -27,7 +27,7 @@ pub(crate) struct Limits {
 
 type Known<K> = Arc<Mutex<HashMap<K, Places>>>;
 
-/// Three quarters of the places are for any blob; the rest is kept for what is done soon.
+/// Large blobs get three quarters of the places; the rest is kept for what is done soon.
 #[derive(Clone, Debug)]
 struct Places {
     all: Arc<Semaphore>,

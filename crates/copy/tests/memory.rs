@@ -3,6 +3,9 @@
 #[expect(dead_code, reason = "shared with the tests of distribution, which use all of it")]
 #[path = "../../distribution/tests/protocol/docker_registry.rs"]
 mod docker_registry;
+#[expect(dead_code, reason = "shared with tests that cut connections too")]
+#[path = "../../distribution/tests/protocol/gateway.rs"]
+mod gateway;
 
 use bytes::Bytes;
 use copy::{Copier, Job, Progress};
@@ -11,6 +14,7 @@ use docker_registry::DockerRegistry;
 use domain::reference::{Digest, Repository};
 use futures_util::future::ready;
 use futures_util::{Stream, stream};
+use gateway::{Gateway, Verdict};
 use sha2::{Digest as _, Sha256};
 
 const PIECE: usize = 64 * 1024;
@@ -48,9 +52,9 @@ fn peak() -> u64 {
 }
 
 #[tokio::test]
-async fn memory_stays_flat_while_a_large_layer_passes_through() {
-    let (Some(from), Some(to)) = (DockerRegistry::open(), DockerRegistry::open()) else { return };
-    let (source, destination) = (registry(&from.host), registry(&to.host));
+async fn memory_stays_flat_while_a_large_layer_passes_through_in_every_way() {
+    let Some(from) = DockerRegistry::open() else { return };
+    let source = registry(&from.host);
     let repository: Repository = "acme/large".parse().expect("a repository");
     let (config, layer) = (blob(1), blob(PIECES));
     for (blob, count) in [(&config, 1), (&layer, PIECES)] {
@@ -75,18 +79,30 @@ async fn memory_stays_flat_while_a_large_layer_passes_through() {
         .await
         .expect("taken");
 
+    let judges: [fn(&str, u64) -> Verdict; 3] = [
+        |_, _| Verdict::Pass,
+        |method, length| {
+            if method == "PUT" && length > 10_000 { Verdict::Refuse(404) } else { Verdict::Pass }
+        },
+        |_, length| if length > 5 << 20 { Verdict::Refuse(413) } else { Verdict::Pass },
+    ];
     let tag = "large".parse().expect("a tag");
-    let job = Job {
-        source: &source,
-        source_repository: &repository,
-        digest: &manifest.digest,
-        destination: &destination,
-        destination_repository: &repository,
-        tag: &tag,
-    };
     let before = peak();
-    let moved = Copier::default().copy(&job, &Progress::default(), ()).await.expect("copied");
-    assert_eq!(moved.uploaded, layer.size + config.size + manifest.bytes.len() as u64);
-    let grown = peak() - before;
-    assert!(grown < 20 * 1024, "{grown} KiB for a layer of 200 MiB");
+    for judge in judges {
+        let Some(to) = DockerRegistry::open() else { return };
+        let gateway = Gateway::start(&to.host, judge).await;
+        let destination = registry(&gateway.host);
+        let job = Job {
+            source: &source,
+            source_repository: &repository,
+            digest: &manifest.digest,
+            destination: &destination,
+            destination_repository: &repository,
+            tag: &tag,
+        };
+        let moved = Copier::default().copy(&job, &Progress::default(), ()).await.expect("copied");
+        assert_eq!(moved.uploaded, layer.size + config.size + manifest.bytes.len() as u64);
+        let grown = peak() - before;
+        assert!(grown < 20 * 1024, "{grown} KiB for a layer of 200 MiB");
+    }
 }

@@ -149,7 +149,12 @@ impl Learnt {
         let before = *habits;
         change(habits);
         if *habits != before {
-            tracing::info!(registry.host = origin.host_str(), ?habits, "learnt how uploads go there");
+            tracing::info!(
+                registry.host = origin.host_str(),
+                way = ?habits.way,
+                resumes = !habits.resumes_wrongly,
+                "learnt how blobs are uploaded there"
+            );
         }
     }
 

@@ -79,7 +79,18 @@ pub(crate) fn index(family: Family, images: &[Manifest]) -> Manifest {
     manifest(format!("{{\"schemaVersion\": 2, {own}\"manifests\":\t[{}]}}\n", entries.join(",\n")))
 }
 
-fn manifest(text: String) -> Manifest {
+/// An image of layers that may be described only, each with more fields than the usual ones.
+pub(crate) fn image_of(config: &[u8], layers: &[(Blob, &str)]) -> Manifest {
+    let layers: Vec<String> = layers
+        .iter()
+        .map(|(Blob { digest, size }, more)| format!("{{\"digest\": \"{digest}\", \"size\": {size}{more}}}"))
+        .collect();
+    let config = descriptor(&format!("{OCI}config.v1+json"), config);
+    manifest(format!("{{\"schemaVersion\": 2, \"config\": {config}, \"layers\": [{}]}}", layers.join(", ")))
+}
+
+/// A manifest of these very bytes.
+pub(crate) fn manifest(text: String) -> Manifest {
     let digest = digest_of(text.as_bytes());
     Manifest::new(text.into(), digest, None).expect("a manifest")
 }

@@ -4,11 +4,14 @@
 #[path = "../../../distribution/tests/protocol/docker_registry.rs"]
 mod docker_registry;
 mod faults;
+#[path = "../../../distribution/tests/protocol/gateway.rs"]
+mod gateway;
 mod image;
 mod real;
 #[expect(dead_code, reason = "shared with the tests of distribution, which use all of it")]
 #[path = "../../../distribution/tests/protocol/scripted.rs"]
 mod scripted;
+mod streams;
 
 use copy::{Copier, Job, Progress};
 use distribution::{ManifestRef, Registry, Transport};

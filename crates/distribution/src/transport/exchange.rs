@@ -186,16 +186,17 @@ impl Exchange {
     /// The whole body, unless it is longer than `limit` bytes.
     pub(crate) async fn bytes(self, limit: u64) -> Result<Bytes, Cause> {
         // A peer that drips a byte a second would be waited for without end.
-        let whole = tokio::time::timeout(IDLE_TIMEOUT, self.all(limit)).await;
-        whole.unwrap_or(Err(Cause::Stalled(IDLE_TIMEOUT.as_secs())))
+        let mut pace = Pace::default();
+        let whole = tokio::time::timeout(IDLE_TIMEOUT, self.all(limit, &mut pace)).await;
+        whole.unwrap_or_else(|_| Err(pace.cause()))
     }
 
-    async fn all(mut self, limit: u64) -> Result<Bytes, Cause> {
+    async fn all(mut self, limit: u64, pace: &mut Pace) -> Result<Bytes, Cause> {
         if self.response.content_length().is_some_and(|length| length > limit) {
             return Err(Cause::TooLarge { limit });
         }
-        let (mut body, mut pace) = (BytesMut::new(), Pace::default());
-        while let Some(chunk) = self.chunk(&mut pace).await? {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk(pace).await? {
             body.extend_from_slice(&chunk);
             if body.len() as u64 > limit {
                 return Err(Cause::TooLarge { limit });
