@@ -96,7 +96,8 @@ async fn attempt(
         }
     }
     let moved = match there {
-        Some(moved) if readable => return Ok((moved, Pullable::Verified)),
+        // After a failure a HEAD is no proof: it may be answered where the manifest itself is withheld.
+        Some(moved) if readable && claim.attempt == 1 => return Ok((moved, Pullable::Verified)),
         Some(moved) => moved,
         None => {
             let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
