@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use domain::fact::{DatabaseId, FactPage, Revision};
+use domain::fact::{DatabaseId, Revision};
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::Condition;
@@ -65,12 +65,6 @@ enum Lost {
         "the database is another one than the routes came from, and is not taken up; restart to follow it"
     )]
     Foreign,
-    #[error("the process is stopping")]
-    Stopping,
-}
-
-async fn page_of(feed: Feed, after: Revision) -> Result<FactPage, FeedError> {
-    feed.page(after, PAGE).await
 }
 
 /// Follows one database.
@@ -148,14 +142,14 @@ impl Follower {
             // The next page is read while this one is taken up.
             after = page.upto;
             let more = page.upto < page.head;
-            let following = more.then(|| tokio::spawn(page_of(feed.clone(), after)));
+            let following = more.then(|| feed.page(after, PAGE));
             if !page.facts.is_empty() {
                 let in_force = || self.routes.table().as_deref().cloned();
                 let table = next.get_or_insert_with(|| in_force().unwrap_or_else(|| self.empty.clone()));
                 page.facts.into_iter().for_each(|fact| table.apply(fact));
             }
             let Some(following) = following else { break };
-            page = following.await.map_err(|_| Lost::Stopping)??;
+            page = following.await?;
         }
         match next {
             Some(table) => self.routes.publish(table),

@@ -7,12 +7,14 @@ pub mod follower;
 pub mod metrics;
 pub mod service;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use domain::registry::Address;
+use hyper::service::service_fn;
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::{self, Health, Metrics};
@@ -96,7 +98,14 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     tokio::spawn(follower.run(shutdown.clone()));
 
     let service = Service::new(routes, args.unrouted.into(), admissions);
-    server.serve(move |_client| service.clone(), shutdown).await;
+    let connection = |_client| {
+        let service = service.clone();
+        service_fn(move |request| {
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.answer(request).await) }
+        })
+    };
+    server.serve(connection, shutdown).await;
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 
 mod throttle;
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,21 +87,6 @@ impl Service {
             Ok(review) => response(StatusCode::OK, JSON, review),
             Err(refusal) => self.0.refuse(&refusal),
         }
-    }
-}
-
-impl<B> hyper::service::Service<Request<B>> for Service
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Error>,
-{
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move { Ok(service.answer(request).await) })
     }
 }
 

@@ -35,10 +35,8 @@ pub struct Routed {
     pub to: String,
     /// The registry of the push that decided.
     pub registry: RegistryName,
-    /// The repository of that push, below the registry's path.
-    pub repository: String,
-    /// The tag of that push.
-    pub tag: String,
+    /// Names that push for machines: registry id, repository below the registry's path and tag, revision.
+    pub push: String,
     /// When it succeeded.
     pub succeeded: Revision,
     /// The newest image of the tag that was asked for has not been pushed, so an older one is pulled.
@@ -53,6 +51,9 @@ pub struct RegistryName {
     /// The name, if it has one.
     pub name: Option<String>,
 }
+
+/// Room for what is usual in a reference: growing costs more than the writing.
+const TEXT_ROOM: usize = 256;
 
 impl Table {
     /// Decides about an image as a pod names it. What is no reference is none of our business: the
@@ -71,23 +72,17 @@ impl Table {
 }
 
 fn routed(reference: &Reference<'_>, repository: &str, latest: Latest<'_>, behind: bool) -> Routed {
-    let host = latest.address.host();
-    let mut to = match latest.address.path() {
-        Some(path) => format!("{host}/{path}/{repository}"),
-        None => format!("{host}/{repository}"),
-    };
+    let Latest { registry, address, tag, succeeded } = latest;
+    let mut to = String::with_capacity(TEXT_ROOM);
+    to.push_str(address.host().as_str());
+    to.extend(address.path().into_iter().flat_map(|path| ["/", path.as_str()]));
+    to.extend(["/", repository]);
     match reference.digest() {
         Some(digest) => to.extend(["@", digest]),
-        None => to.extend([":", &latest.tag]),
+        None => to.extend([":", &tag]),
     }
-    Routed {
-        to,
-        registry: latest.registry.into(),
-        repository: repository.to_owned(),
-        tag: latest.tag,
-        succeeded: latest.succeeded,
-        behind,
-    }
+    let push = format!("{} {repository}:{tag} {succeeded}", registry.id);
+    Routed { to, registry: registry.into(), push, succeeded, behind }
 }
 
 impl Decision {
@@ -111,13 +106,6 @@ impl Decision {
                 format!("{asked} is in a source repository, but was never compiled under this name")
             }
         }
-    }
-}
-
-impl Routed {
-    /// Names the push that decided, for machines: registry id, repository and tag, revision.
-    pub fn push(&self) -> String {
-        format!("{} {}:{} {}", self.registry.id, self.repository, self.tag, self.succeeded)
     }
 }
 

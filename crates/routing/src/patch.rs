@@ -166,24 +166,27 @@ impl Mutation {
     /// Decides about one image and says what there is to say of it.
     fn judge(&mut self, image: &Image<'_>, table: &Table, unrouted: Unrouted) -> Option<Pull> {
         let decision = table.decide(image.image);
-        let sentence = || decision.sentence(image.image);
-        match &decision {
-            Decision::Foreign => None,
-            Decision::Destination { .. } => Some(Pull::AsItIs),
+        match decision {
+            Decision::Foreign => return None,
+            Decision::Destination { .. } => return Some(Pull::AsItIs),
+            Decision::Routed(_) | Decision::Unrouted { .. } => {}
+        }
+        let sentence = decision.sentence(image.image);
+        match decision {
             Decision::Routed(routed) => {
                 if routed.behind {
-                    say(&mut self.warnings, sentence());
+                    say(&mut self.warnings, sentence.clone());
                 }
-                say(&mut self.routes, sentence());
-                say(&mut self.pushes, routed.push());
-                Some(Pull::Rewritten(routed.to.clone()))
+                say(&mut self.routes, sentence);
+                say(&mut self.pushes, routed.push);
+                Some(Pull::Rewritten(routed.to))
             }
-            Decision::Unrouted { .. } if unrouted == Unrouted::Refuse => {
-                self.refuse(format!("{}, and images without a route are refused here", sentence()));
+            _ if unrouted == Unrouted::Refuse => {
+                self.refuse(format!("{sentence}, and images without a route are refused here"));
                 None
             }
-            Decision::Unrouted { .. } => {
-                let sentence = format!("{}; it runs from the source registry", sentence());
+            _ => {
+                let sentence = format!("{sentence}; it runs from the source registry");
                 say(&mut self.warnings, sentence.clone());
                 say(&mut self.routes, sentence);
                 self.outcome = Outcome::Unrouted;
@@ -222,18 +225,18 @@ impl Image<'_> {
         }
     }
 
-    fn image_field(&self) -> &'static [&'static str] {
-        if self.part == Part::Volumes { &["image", "reference"] } else { &["image"] }
+    fn image_field(&self) -> &'static str {
+        if self.part == Part::Volumes { "image/reference" } else { "image" }
     }
 
-    fn policy_field(&self) -> &'static [&'static str] {
-        if self.part == Part::Volumes { &["image", "pullPolicy"] } else { &["imagePullPolicy"] }
+    fn policy_field(&self) -> &'static str {
+        if self.part == Part::Volumes { "image/pullPolicy" } else { "imagePullPolicy" }
     }
 
-    fn pointer(&self, field: &[&'static str]) -> PointerBuf {
-        let index = self.index.to_string();
-        let entry = ["spec", self.part.field(), &index];
-        PointerBuf::from_tokens(entry.into_iter().chain(field.iter().copied()))
+    fn pointer(&self, field: &str) -> PointerBuf {
+        let Self { part, index, .. } = self;
+        // No name in it needs escaping (RFC 6901, 3), so it always parses.
+        PointerBuf::parse(format!("/spec/{}/{index}/{field}", part.field())).unwrap_or_default()
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::Shutdown;
-use crate::server::closing::{Announced, Lingering};
+use crate::server::closing::{Lingering, announcing};
 
 /// The pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -241,7 +241,7 @@ impl Connection {
         B::Error: Into<Error>,
     {
         let protocol = if http2 { &self.protocols.http2 } else { &self.protocols.http1 };
-        let connection = protocol.serve_connection(TokioIo::new(stream), Announced(service)).into_owned();
+        let connection = protocol.serve_connection(TokioIo::new(stream), announcing(service)).into_owned();
         self.watcher.watch(connection).await
     }
 }

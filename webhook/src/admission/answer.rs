@@ -7,6 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use routing::Mutation;
 use serde::Serialize;
 
+/// Room for what is usual, in bytes: growing from nothing costs as much as the writing.
+const PATCH_ROOM: usize = 1000;
+const ANSWER_ROOM: usize = 2000;
+
 /// The review that goes back.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,7 +62,7 @@ impl<'r> Answer<'r> {
     pub(super) fn new(uid: &'r str, mutation: Mutation) -> Self {
         let Mutation { patch, refusal, warnings, routes, pushes, .. } = mutation;
         // Pointers and strings always serialise.
-        let json = (!patch.is_empty()).then(|| json_of(&patch).unwrap_or_default());
+        let json = (!patch.is_empty()).then(|| json_of(&patch, PATCH_ROOM).unwrap_or_default());
         let patch = json.map(|json| STANDARD.encode(json));
         let audit_annotations = (!routes.is_empty())
             .then(|| AuditAnnotations { route: routes.join("; "), push: pushes.join("; ") });
@@ -84,7 +88,7 @@ impl<'r> Answer<'r> {
     /// # Errors
     /// None in practice: an answer is made of strings, which always serialise.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        json_of(self)
+        json_of(self, ANSWER_ROOM)
     }
 
     /// What is told to the person: the refusal, else the warnings.
@@ -94,9 +98,8 @@ impl<'r> Answer<'r> {
     }
 }
 
-/// Room is made for what is usual at once: growing from nothing costs as much as the writing.
-fn json_of(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
-    let mut json = Vec::with_capacity(2048);
+fn json_of(value: &impl Serialize, room: usize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = Vec::with_capacity(room);
     serde_json::to_writer(&mut json, value)?;
     Ok(json)
 }

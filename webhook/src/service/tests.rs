@@ -1,5 +1,6 @@
 //! What the HTTP shell answers, without a socket.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 

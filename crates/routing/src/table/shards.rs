@@ -35,7 +35,9 @@ impl<E: Entry> Shards<E> {
         let entries = self.0.get(shard).map_or(&[][..], |entries| entries);
         let start = entries.partition_point(|entry| place(entry).is_lt());
         let tail = entries.get(start..).unwrap_or_default();
-        tail.get(..tail.partition_point(|entry| place(entry).is_eq())).unwrap_or_default()
+        // Nearly always there is one, or none.
+        let equal = tail.iter().take_while(|entry| place(entry).is_eq()).count();
+        tail.get(..equal).unwrap_or_default()
     }
 
     /// Puts an entry in, in the place of the one with the same key; tells whether there was none.

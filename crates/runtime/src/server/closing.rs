@@ -10,41 +10,40 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use super::Error;
 
 /// How long a client may go on sending after its answer.
 const LINGER: Duration = Duration::from_secs(1);
 /// How many bytes of it are read away.
 const LINGER_BYTES: usize = 16 << 20;
 
-/// Says `Connection: close` in the refusal of a request that had a body.
-#[derive(Debug, Clone)]
-pub(super) struct Announced<S>(pub(super) S);
-
-impl<S, B> Service<Request<Incoming>> for Announced<S>
+/// The service, saying `Connection: close` in the refusal of a request that had a body.
+pub(super) fn announcing<S, B>(
+    service: S,
+) -> impl Service<Request<Incoming>, Response = Response<B>, Error = S::Error, Future: Send>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Future: Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Error>,
+    B: Body,
 {
-    type Response = Response<B>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    service_fn(move |request: Request<Incoming>| {
         // In HTTP/2 a stream ends alone.
         let unread = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-        let answer = self.0.call(request);
-        Box::pin(async move {
+        let answer = service.call(request);
+        async move {
             let mut response = answer.await?;
             if unread && (response.status().is_client_error() || response.status().is_server_error()) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
-        })
-    }
+        }
+    })
 }
 
 /// A socket whose shutdown reads away what has arrived and nobody will read.

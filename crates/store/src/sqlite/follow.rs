@@ -1,11 +1,13 @@
 //! Statements of the feed, on connections that only read.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use domain::fact::{DatabaseId, Fact, FactPage, ImageId, Revision, Route};
+use domain::registry::{Address, RegistryId};
 use rusqlite::{Connection, ErrorCode, Row};
 
 use super::watch::Watch;
@@ -95,35 +97,78 @@ fn page(db: &Connection, after: Revision, limit: usize) -> rusqlite::Result<Fact
         _ => columns::kept(head.0).max(from),
     };
     let mut facts = Vec::new();
+    let mut repeated = Repeated::new(db);
     for (sql, read) in FACTS {
         let mut statement = db.prepare_cached(sql)?;
-        for fact in statement.query_map((from, upto), read)? {
-            facts.push(fact?);
+        let mut rows = statement.query((from, upto))?;
+        while let Some(row) = rows.next()? {
+            facts.push(read(row, &mut repeated)?);
         }
     }
     Ok(FactPage { database, facts, upto: Revision(upto.unsigned_abs()), head })
 }
 
-type ReadFact = fn(&Row<'_>) -> rusqlite::Result<Fact>;
+/// What the rows of a page say again and again, parsed once: a first load reads rows by the million.
+struct Repeated<'db> {
+    db: &'db Connection,
+    sources: HashMap<Box<str>, Address>,
+    /// By the id of the address.
+    places: HashMap<i64, (RegistryId, Address)>,
+}
 
-/// One statement a kind of fact, its columns read by number: a first load reads them by the million. Within a page, what others refer to comes first.
+impl<'db> Repeated<'db> {
+    fn new(db: &'db Connection) -> Self {
+        Self { db, sources: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// The source registry in the column.
+    fn source(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Address> {
+        let text = row.get_ref(column)?.as_str()?;
+        if let Some(known) = self.sources.get(text) {
+            return Ok(known.clone());
+        }
+        let source: Address = columns::parsed(row, column)?;
+        self.sources.insert(text.into(), source.clone());
+        Ok(source)
+    }
+
+    /// The address whose id is in the column, and its registry.
+    fn place(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<(RegistryId, Address)> {
+        let id = row.get(column)?;
+        if let Some(known) = self.places.get(&id) {
+            return Ok(known.clone());
+        }
+        let mut statement = self.db.prepare_cached(
+            "SELECT r.uuid, a.address FROM registry_address a JOIN registry r ON r.id = a.registry
+             WHERE a.id = ?1",
+        )?;
+        let place = statement
+            .query_one([id], |row| Ok((columns::registry_id(row, 0)?, columns::parsed(row, 1)?)))?;
+        self.places.insert(id, place.clone());
+        Ok(place)
+    }
+}
+
+type ReadFact = fn(&Row<'_>, &mut Repeated<'_>) -> rusqlite::Result<Fact>;
+
+/// One statement a kind of fact. Within a page, what others refer to comes first.
 const FACTS: [(&str, ReadFact); 5] = [
     (
         "SELECT source FROM instance WHERE source IS NOT NULL AND source_revision > ?1 AND source_revision <= ?2",
-        |row| columns::parsed(row, 0).map(Fact::Source),
+        |row, _| columns::parsed(row, 0).map(Fact::Source),
     ),
     (
         "SELECT uuid, name, deleted_at IS NULL AS live FROM registry
          WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
-        |row| Ok(Fact::Registry { id: columns::registry_id(row, 0)?, name: row.get(1)?, live: row.get(2)? }),
+        |row, _| Ok(Fact::Registry { id: columns::registry_id(row, 0)?, name: row.get(1)?, live: row.get(2)? }),
     ),
     (
         "SELECT id, source, repository, digest FROM image
          WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
-        |row| {
+        |row, repeated| {
             Ok(Fact::Image {
                 id: columns::count(row, 0).map(ImageId)?,
-                source: columns::parsed(row, 1)?,
+                source: repeated.source(row, 1)?,
                 repository: columns::parsed(row, 2)?,
                 digest: columns::parsed(row, 3)?,
             })
@@ -131,7 +176,7 @@ const FACTS: [(&str, ReadFact); 5] = [
     ),
     (
         "SELECT image, tag, revision FROM image_tag WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
-        |row| {
+        |row, _| {
             Ok(Fact::Tag {
                 image: columns::count(row, 0).map(ImageId)?,
                 tag: columns::parsed(row, 1)?,
@@ -140,17 +185,17 @@ const FACTS: [(&str, ReadFact); 5] = [
         },
     ),
     (
-        "SELECT o.image, r.uuid, a.address, o.tag, o.succeeded_at, o.revision
-         FROM route o JOIN registry r ON r.id = o.registry JOIN registry_address a ON a.id = o.address
-         WHERE o.revision > ?1 AND o.revision <= ?2 ORDER BY o.revision",
-        |row| {
+        "SELECT image, address, tag, succeeded_at, revision FROM route
+         WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
+        |row, repeated| {
+            let (registry, address) = repeated.place(row, 1)?;
             Ok(Fact::Route(Route {
                 image: columns::count(row, 0).map(ImageId)?,
-                registry: columns::registry_id(row, 1)?,
-                address: columns::parsed(row, 2)?,
-                tag: columns::parsed(row, 3)?,
-                succeeded_at: columns::moment(row, 4)?,
-                succeeded: columns::count(row, 5).map(Revision)?,
+                registry,
+                address,
+                tag: columns::parsed(row, 2)?,
+                succeeded_at: columns::moment(row, 3)?,
+                succeeded: columns::count(row, 4).map(Revision)?,
             }))
         },
     ),
