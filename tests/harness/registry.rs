@@ -2,10 +2,11 @@
 //! folder of its own. It keeps its port over a stop and a start. What lies in it: `contents`.
 
 mod contents;
+mod disk;
 mod requests;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use crate::certificates::{Authority, Pair};
 use crate::claim::{eventually, program};
 use crate::process::Process;
+use disk::Disk;
 
 pub use contents::Manifest;
 pub use requests::Request;
@@ -42,6 +44,8 @@ pub struct Registry {
     process: Option<Process>,
     /// What earlier processes of this registry have written.
     former_log: String,
+    /// Of its own, below the folder; dropped before it.
+    disk: Option<Disk>,
     folder: TempDir,
     address: SocketAddr,
     logins: Vec<Login>,
@@ -52,28 +56,34 @@ pub struct Registry {
 impl Registry {
     /// Starts an open one over plain HTTP.
     pub async fn open() -> Result<Self> {
-        Self::start(Vec::new(), None).await
+        Self::start(Vec::new(), None, None).await
     }
 
     /// Starts one over plain HTTP that admits these users only.
     pub async fn with_logins(logins: Vec<Login>) -> Result<Self> {
-        Self::start(logins, None).await
+        Self::start(logins, None, None).await
+    }
+
+    /// Starts one whose storage is a disk of so many bytes; needs root.
+    pub async fn with_disk(bytes: u64, logins: Vec<Login>) -> Result<Self> {
+        Self::start(logins, None, Some(bytes)).await
     }
 
     /// Starts one over TLS with a certificate from `authority`; without users it is open.
     pub async fn with_tls(authority: &Authority, logins: Vec<Login>) -> Result<Self> {
-        Self::start(logins, Some(authority)).await
+        Self::start(logins, Some(authority), None).await
     }
 
-    async fn start(logins: Vec<Login>, authority: Option<&Authority>) -> Result<Self> {
+    async fn start(logins: Vec<Login>, authority: Option<&Authority>, disk: Option<u64>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let disk = disk.map(|bytes| Disk::mount(&folder.path().join("storage"), bytes)).transpose()?;
         let tls = authority.map(|authority| authority.write_pair(folder.path())).transpose()?;
         let roots = authority.map(|authority| reqwest::Certificate::from_pem(authority.pem().as_bytes()));
         let roots = roots.transpose()?;
         let client = reqwest::Client::builder().tls_certs_only(roots).no_proxy().build()?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (process, former_log) = (None, String::new());
-        let mut registry = Self { process, former_log, folder, address, logins, tls, client };
+        let mut registry = Self { process, former_log, disk, folder, address, logins, tls, client };
         registry.write_logins()?;
         registry.run().await?;
         Ok(registry)
@@ -81,8 +91,15 @@ impl Registry {
 
     /// Its host and port, as in a reference.
     pub fn host(&self) -> String {
-        let host = if self.tls.is_some() { "localhost" } else { "127.0.0.1" };
-        format!("{host}:{}", self.address.port())
+        match &self.tls {
+            Some(_) => format!("localhost:{}", self.address.port()),
+            None => self.address.to_string(),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How a person names it to Drayage: `http://` in front where it speaks plain HTTP.
@@ -112,6 +129,24 @@ impl Registry {
     pub async fn restart(&mut self) -> Result<()> {
         self.stop();
         eventually("the registry's port", async || self.run().await).await
+    }
+
+    /// Gives its disk another size.
+    pub fn resize_disk(&self, bytes: u64) -> Result<()> {
+        self.disk.as_ref().context("a disk of its own")?.resize(bytes)
+    }
+
+    /// Runs it again with another certificate; only for one that was started with one.
+    pub async fn present(&mut self, authority: &Authority, names: &[&str]) -> Result<()> {
+        authority.write_pair_for(self.folder.path(), names)?;
+        self.restart().await
+    }
+
+    /// Runs it at another address of this machine, where others than this machine can reach it.
+    pub async fn moved_to(mut self, address: IpAddr) -> Result<Self> {
+        self.address = SocketAddr::new(address, 0);
+        self.restart().await?;
+        Ok(self)
     }
 
     /// Admits these users from now on and no others; only for one that was started with users.
@@ -152,6 +187,7 @@ impl Registry {
             "version: 0.1\n\
              log:\n  level: {level}\n\
              storage:\n  filesystem:\n    rootdirectory: {folder}/storage\n  delete:\n    enabled: true\n\
+             validation:\n  manifests:\n    urls:\n      allow: ['.*']\n\
              http:\n  addr: {address}\n  secret: of-one-test\n{tls}{logins}",
             address = self.address,
         )

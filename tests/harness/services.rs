@@ -118,10 +118,15 @@ pub struct Builder {
 
 impl Builder {
     /// Logs in to the source registry as this user.
-    pub fn source_login(mut self, source: &Registry, login: &Login) -> Self {
+    pub fn source_login(self, source: &Registry, login: &Login) -> Self {
+        self.login_at(&source.host(), login)
+    }
+
+    /// Logs in to the source registry at this host as this user.
+    pub fn login_at(mut self, host: &str, login: &Login) -> Self {
         let Login { username, password } = login;
         let entry = serde_json::json!({"username": username, "password": password});
-        self.docker_config = Some(serde_json::json!({"auths": {source.host(): entry}}).to_string());
+        self.docker_config = Some(serde_json::json!({"auths": {host: entry}}).to_string());
         self
     }
 
@@ -207,7 +212,12 @@ pub struct Drayage {
 impl Drayage {
     /// One that takes the platform's images from `source`.
     pub fn over(source: &Registry) -> Builder {
-        let source_flags = vec!["--source-registry".to_owned(), source.url()];
+        Self::at(source.url())
+    }
+
+    /// One that takes the platform's images from a registry of this name.
+    pub fn at(source_url: String) -> Builder {
+        let source_flags = vec!["--source-registry".to_owned(), source_url];
         Builder { source_flags, ..Builder::default() }
     }
 
