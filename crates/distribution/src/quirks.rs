@@ -146,9 +146,9 @@ impl Learnt {
             origins.clear();
         }
         let habits = origins.entry(key).or_default();
-        let before = *habits;
+        let before = (habits.way, habits.resumes_wrongly);
         change(habits);
-        if *habits != before {
+        if (habits.way, habits.resumes_wrongly) != before {
             tracing::info!(
                 registry.host = origin.host_str(),
                 way = ?habits.way,

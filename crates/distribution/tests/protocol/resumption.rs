@@ -1,14 +1,15 @@
 //! Claims about uploads that break where the registry can say how far it came, and where it cannot.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use distribution::{Cause, Registry, UploadError};
 use domain::push::Reason;
 use futures_util::future::ready;
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
 
 use crate::scripted::{Reply, Seen};
 use crate::storing::Storing;
@@ -55,6 +56,31 @@ async fn an_upload_that_breaks_goes_on_where_the_registry_stands() {
     // It was the line's fault and not the way's.
     upload(&registry, b"0123456789").await.expect("taken");
     assert!(server.methods().ends_with(" POST PUT"), "{}", server.methods());
+}
+
+#[tokio::test]
+async fn a_gateway_that_loses_the_registry_and_a_registry_that_stalls_are_gone_on_with() {
+    for answer in [Reply::new(504), Reply::silence()] {
+        let (reached, gone_on) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+        let reaching = reached.clone();
+        let server = Storing::start("/takes/20000000", move |seen, _| {
+            reaching.notify_one();
+            let first = is_cut(seen) && gone_on.fetch_add(1, Ordering::SeqCst) == 0;
+            first.then(|| answer.clone())
+        })
+        .await;
+        let registry = registry(server.host(), None);
+        let blob = blob();
+        let pausing = async {
+            reached.notified().await;
+            reached.notified().await;
+            tokio::time::pause();
+        };
+        let ((read, ended), ()) = tokio::join!(reading(&registry, &blob), pausing);
+        tokio::time::resume();
+        ended.expect("taken");
+        assert_eq!((read, server.came()), (vec![0, 20_000_000], SIZE));
+    }
 }
 
 #[tokio::test]
@@ -118,11 +144,12 @@ async fn a_gap_is_closed_once_and_told_the_second_time() {
 #[tokio::test]
 async fn a_registry_that_puts_other_bytes_together_gets_a_whole_upload_and_is_not_resumed_again() {
     // It says that it has more than it has kept.
-    let server = Storing::start("/takes/10000000", |seen, had| match seen.method.as_str() {
+    let refused = AtomicUsize::new(0);
+    let server = Storing::start("/takes/10000000", move |seen, had| match seen.method.as_str() {
         "GET" => Some(Reply::new(204).header("Range", format!("0-{}", had + 4_999_999))),
         "PUT" if is_cut(seen) => Some(Reply::hang_up()),
         "PATCH" => Some(Reply::new(202)),
-        "PUT" if seen.length() == 0 && had > 0 => {
+        "PUT" if refused.fetch_add(1, Ordering::SeqCst) == 0 => {
             Some(Reply::new(400).body(r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#))
         }
         "PUT" => Some(Reply::new(201)),

@@ -23,7 +23,7 @@ struct Stored {
 
 impl Storing {
     /// A registry whose uploads lie below `prefix` and that asks `first`, with how many bytes the upload
-    /// has, for each request. The bytes of a request that `first` answers are kept only if it hangs up.
+    /// has, for each request. The bytes of a request are kept unless `first` blames the client.
     pub(crate) async fn start(
         prefix: &'static str,
         first: impl Fn(&Seen, usize) -> Option<Reply> + Send + Sync + 'static,
@@ -35,7 +35,7 @@ impl Storing {
             stored.came += if seen.path.starts_with(prefix) { seen.body.len() } else { 0 };
             match first(seen, stored.bytes.len()) {
                 Some(reply) => {
-                    if reply.status == 0 {
+                    if !(400..500).contains(&reply.status) {
                         stored.bytes.extend_from_slice(&seen.body);
                     }
                     reply
