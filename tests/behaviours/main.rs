@@ -7,7 +7,6 @@ mod crashes;
 mod credentials;
 mod faults;
 mod image;
-mod installation;
 mod intruders;
 mod manifests;
 mod metrics;
