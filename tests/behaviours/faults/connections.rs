@@ -125,6 +125,23 @@ fn download_that_is_cut_short_is_completed_and_no_byte_comes_twice() {
 }
 
 #[test]
+fn download_that_stalls_holds_up_no_other_push_and_goes_on_when_the_line_is_cut() {
+    on_stage(Setup::default(), async |stage| {
+        let stalled = stage.build(image()?).await?;
+        stage.from.once(read(&stalled.image), Fault::StallAnswer(BREAK));
+        stage.ask(&stalled).await?;
+        let other = stage.build(Image::small()?).await?;
+        stage.push(&other).await?.succeeded_after(1)?;
+        let status = stage.status(&stalled).await?;
+        ensure!(status["status"] == "in-progress", "{status}");
+        stage.from.shut().await;
+        stage.from.open().await?;
+        stage.over(&stalled).await?.succeeded_after(1)?;
+        goes_on_by_range(stage, &stalled.image)
+    });
+}
+
+#[test]
 fn download_that_never_gets_on_is_the_sources_failure() {
     on_stage(Setup { tries: 1, ..Setup::default() }, async |stage| {
         let built = stage.build(image()?).await?;
