@@ -101,7 +101,7 @@ pub(crate) struct Habits {
     /// The size of a blob under which that way broke and another did not. Once is an accident; an
     /// upload that begins to break after that is none.
     pub(crate) broke_at: Option<u64>,
-    /// An upload that went on where the registry said it stood ended with other bytes.
+    /// An upload that went on where the registry said it stood came to nothing.
     pub(crate) resumes_wrongly: bool,
 }
 

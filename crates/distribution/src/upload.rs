@@ -139,7 +139,7 @@ impl Registry {
             let left = body.left();
             // Whatever comes next, the source need not wait for it.
             drop(body);
-            let next = self.after(&purpose, &mut course, upload, blob, left, error).await;
+            let next = self.recover(&purpose, &mut course, upload, blob, left, error).await;
             match next.map_err(UploadError::Registry)? {
                 Next::Upload(upload) => opened = Some(upload),
                 Next::Anew => {}

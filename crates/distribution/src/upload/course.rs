@@ -26,8 +26,12 @@ pub(super) struct Course {
     /// The first refusal of a way.
     refused: Option<Error>,
     fruitless: u32,
-    /// How many bytes the registry was seen to have.
+    /// The most bytes that the registry was seen to have, of any upload.
     reached: u64,
+    /// The upload was gone on with where the registry said it stood.
+    resumed: bool,
+    /// That came to nothing.
+    mangled: bool,
 }
 
 /// What to do next.
@@ -53,7 +57,7 @@ enum Fault {
     Gap,
     /// The token has run out.
     Expired,
-    /// The registry has put other bytes together than were sent.
+    /// An upload that was gone on with is lost, or has other bytes than were sent.
     Mangled,
     /// Another try is not up to us.
     Final,
@@ -61,7 +65,16 @@ enum Fault {
 
 impl Course {
     pub(super) fn new(before: Habits) -> Self {
-        Self { way: before.way, before, left: None, refused: None, fruitless: 0, reached: 0 }
+        Self {
+            way: before.way,
+            before,
+            left: None,
+            refused: None,
+            fruitless: 0,
+            reached: 0,
+            resumed: false,
+            mangled: false,
+        }
     }
 
     /// The way to go.
@@ -72,6 +85,10 @@ impl Course {
     /// Remembers what was learnt of the registry.
     pub(super) fn arrived(&self, home: &Home, bytes: u64) {
         home.learnt().arrived(home.url(), self.before, bytes, self.way, self.left);
+        // Had the source's bytes been wrong, the whole upload would not have arrived either.
+        if self.mangled {
+            home.learnt().resumes_wrongly(home.url());
+        }
     }
 
     fn fault(&self, error: &Error) -> Fault {
@@ -79,7 +96,7 @@ impl Course {
             Cause::Broken(_) => Fault::Lost,
             Cause::Stalled(_) | Cause::Slow { .. } => Fault::Stalled,
             Cause::TokenExpired => Fault::Expired,
-            _ if self.reached > 0 && error.refuses_bytes() => Fault::Mangled,
+            _ if self.resumed && (error.refuses_bytes() || error.is_absence()) => Fault::Mangled,
             Cause::Status(answer) => match answer.status {
                 StatusCode::RANGE_NOT_SATISFIABLE => Fault::Gap,
                 StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Fault::Lost,
@@ -116,6 +133,10 @@ impl Course {
         self.fruitless > FRUITLESS_LIMIT
     }
 
+    fn may_resume(&self) -> bool {
+        !self.mangled && !self.before.resumes_wrongly
+    }
+
     fn pause(&self) -> Duration {
         FIRST_PAUSE * 2u32.pow(self.fruitless.saturating_sub(1))
     }
@@ -123,7 +144,7 @@ impl Course {
 
 impl Registry {
     /// Decides what comes after a failure. `left` is how many bytes were not sent.
-    pub(super) async fn after(
+    pub(super) async fn recover(
         &self,
         purpose: &Purpose<'_>,
         course: &mut Course,
@@ -133,6 +154,7 @@ impl Registry {
         error: Error,
     ) -> Result<Next, Error> {
         let fault = course.fault(&error);
+        course.resumed = false;
         if course.is_fruitless(fault) {
             return Err(course.told(error));
         }
@@ -150,24 +172,21 @@ impl Registry {
             // Nothing was taken of a request that came with an old token.
             Fault::Expired if course.way.is_one_request() => return Ok(Next::Anew),
             Fault::Mangled => {
-                self.home().learnt().resumes_wrongly(self.home().url());
-                (course.before.resumes_wrongly, course.reached) = (true, 0);
+                course.mangled = true;
                 return Ok(Next::Anew);
             }
             Fault::Lost | Fault::Stalled | Fault::Gap | Fault::Expired => {}
         }
         tokio::time::sleep(course.pause()).await;
-        if !course.before.resumes_wrongly
+        if course.may_resume()
             && let Some(offset) = self.offset(purpose, &mut upload, blob).await?
         {
             if offset >= course.reached + LEAST {
-                course.fruitless = 0;
+                (course.fruitless, course.reached) = (0, offset);
             }
-            course.reached = offset;
-            course.way = course.way.max(Way::Patch);
+            (course.resumed, course.way) = (true, course.way.max(Way::Patch));
             return Ok(Next::Upload(Upload { offset, ..upload }));
         }
-        course.reached = 0;
         match fault {
             // To send all of it again at that pace is no cheap decision.
             Fault::Stalled => Err(error),
