@@ -23,10 +23,11 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# The targets of docs/benchmarks.md, measured beside their floor. KEEP=DIR keeps the database.
+# The targets of docs/benchmarks.md, measured beside their floor and beside other copiers.
+# BENCH=copying or BENCH=admission measures a part; KEEP=DIR keeps the database of admission.
 bench:
 	@cargo build --quiet --release --bin bench --bin bench-floor --bin drayage-api --bin drayage-syncer --bin drayage-webhook
-	@$(target)/release/bench
+	@$(target)/release/bench $(BENCH)
 
 # The container image as an OCI layout in target/image: `skopeo copy oci:target/image:0.1.0 docker://...`.
 image:

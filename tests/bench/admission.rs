@@ -75,10 +75,10 @@ pub(crate) async fn saturation(
     Ok(vec![
         Figure::new("saturated: ours to floor", format!("{ratio:.2}")).target("≥ 0.45", ratio >= 0.45),
         Figure::new("saturated: requests/s", format!("{rate:.0}"))
-            .floor(format!("{:.0}", median(&mut below)))
+            .beside(format!("{:.0}", median(&mut below)))
             .target("≥ 10000", rate >= 10_000.0),
         Figure::new("saturated: CPU of the server a request", shown(median(&mut costs)))
-            .floor(shown(median(&mut costs_below))),
+            .beside(shown(median(&mut costs_below))),
     ])
 }
 
@@ -99,8 +99,8 @@ pub(crate) async fn latency(ours: &Server, floor: &Server, reviews: &Arc<Reviews
     Ok(vec![
         Figure::new(format!("at {RATE}/s: p99 above the floor's"), shown(above))
             .target("≤ 2 ms", above <= Duration::from_millis(2)),
-        Figure::new(format!("at {RATE}/s: p50"), shown(p50)).floor(shown(floor_p50)),
-        Figure::new(format!("at {RATE}/s: p99"), shown(p99)).floor(shown(floor_p99)),
+        Figure::new(format!("at {RATE}/s: p50"), shown(p50)).beside(shown(floor_p50)),
+        Figure::new(format!("at {RATE}/s: p99"), shown(p99)).beside(shown(floor_p99)),
     ])
 }
 

@@ -25,25 +25,34 @@ const SIZE: i64 = 117_440_512;
 
 /// A folder with a database and its seal key.
 #[derive(Debug, Clone)]
-pub(crate) struct Ledger(PathBuf);
+pub(crate) struct Ledger {
+    folder: PathBuf,
+    /// The source registry.
+    pub(crate) source: String,
+}
 
 impl Ledger {
-    /// Makes a database with a source and one registry.
+    /// Makes a database whose registries are never spoken to.
     pub(crate) async fn make(folder: &Path) -> Result<Self> {
-        let ledger = Self(folder.to_owned());
+        Self::between(folder, SOURCE, DESTINATION).await
+    }
+
+    /// Makes a database with a source and one registry.
+    pub(crate) async fn between(folder: &Path, source: &str, destination: &str) -> Result<Self> {
+        let ledger = Self { folder: folder.to_owned(), source: source.to_owned() };
         let store = ledger.open().await?;
-        store.set_source(SOURCE.parse()?).await?;
-        let new = NewRegistry { address: DESTINATION.parse()?, name: Some("enterprise".into()), login: None };
+        store.set_source(source.parse()?).await?;
+        let new = NewRegistry { address: destination.parse()?, name: Some("enterprise".into()), login: None };
         store.create_registry(new).await?;
         Ok(ledger)
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.0.join("drayage.db")
+        self.folder.join("drayage.db")
     }
 
     pub(crate) fn seal_key(&self) -> PathBuf {
-        self.0.join("seal.key")
+        self.folder.join("seal.key")
     }
 
     /// As flags and the store's doors take it.
@@ -63,7 +72,7 @@ impl Ledger {
     /// Copies the two files while no process has them open, never over existing ones.
     pub(crate) fn keep(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
-        let kept = Self(folder.to_owned());
+        let kept = Self { folder: folder.to_owned(), source: self.source.clone() };
         for (from, to) in [(self.database(), kept.database()), (self.seal_key(), kept.seal_key())] {
             ensure!(!to.exists(), "{} exists and is not replaced; give KEEP another folder", to.display());
             fs::copy(&from, &to).with_context(|| format!("keeping {}", to.display()))?;

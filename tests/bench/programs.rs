@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use harness::certificates::Pair;
 use harness::process::{Process, binary};
 use serde_json::Value;
 
-use crate::fill::{Ledger, SOURCE};
+use crate::fill::Ledger;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,23 +95,38 @@ impl Program {
 
     /// Bytes of memory that are resident.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(line.trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+        self.memory("VmRSS:")
+    }
+
+    /// The most bytes of memory that ever were resident.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        Ok(kibibytes(&status, field).context("a process's memory")? * 1024)
     }
 
     /// The CPU time that it has used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
-        let (_, fields) = stat.rsplit_once(')').context("the fields of stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
-        Ok(USER_TICK * ticks.sum::<Result<u32, _>>()?)
+        cpu(self.process.id())
     }
+}
 
-    fn proc(&self, file: &str) -> PathBuf {
-        format!("/proc/{}/{file}", self.process.id()).into()
-    }
+/// The CPU time that a process has used, also of one that has ended and was not waited for.
+pub(crate) fn cpu(process: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
+    let (_, fields) = stat.rsplit_once(')').context("the fields of stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    Ok(USER_TICK * ticks.sum::<Result<u32, _>>()?)
+}
+
+/// A field of a process's status.
+pub(crate) fn kibibytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim_end_matches("kB").trim().parse().ok()
 }
 
 fn listen() -> Vec<String> {
@@ -131,7 +146,7 @@ fn database(ledger: &Ledger) -> Vec<String> {
 
 fn shared(ledger: &Ledger) -> Vec<String> {
     let key = ledger.seal_key().display().to_string();
-    ["--source-registry", SOURCE, "--seal-key-file", &key].map(str::to_owned).to_vec()
+    ["--source-registry", &ledger.source, "--seal-key-file", &key].map(str::to_owned).to_vec()
 }
 
 /// Waits for the log line that names a listener's address.

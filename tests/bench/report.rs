@@ -1,4 +1,4 @@
-//! What was found: figures beside their floor and their target as a table for people, and the machine
+//! What was found: figures beside their floor or a peer and their target as a table for people, and the machine
 //! that they are true of.
 #![expect(clippy::print_stdout, reason = "the benchmark speaks to a reader")]
 
@@ -13,7 +13,7 @@ use anyhow::Result;
 pub(crate) struct Figure {
     what: String,
     ours: String,
-    floor: String,
+    beside: String,
     target: String,
     met: Option<bool>,
 }
@@ -22,12 +22,12 @@ impl Figure {
     /// A figure of ours alone, without a target.
     pub(crate) fn new(what: impl Display, ours: impl Display) -> Self {
         let (what, ours) = (what.to_string(), ours.to_string());
-        Self { what, ours, floor: String::new(), target: String::new(), met: None }
+        Self { what, ours, beside: String::new(), target: String::new(), met: None }
     }
 
-    /// Beside the floor's.
-    pub(crate) fn floor(self, floor: impl Display) -> Self {
-        Self { floor: floor.to_string(), ..self }
+    /// Beside what it is measured against: a floor or a peer.
+    pub(crate) fn beside(self, beside: impl Display) -> Self {
+        Self { beside: beside.to_string(), ..self }
     }
 
     /// With a target, and whether it is met.
@@ -48,8 +48,8 @@ impl Report {
     pub(crate) fn take(&mut self, what: &str, measured: Result<Vec<Figure>>) {
         match measured {
             Ok(figures) => {
-                for Figure { what, ours, floor, .. } in &figures {
-                    eprintln!("  {what}: {ours} {floor}");
+                for Figure { what, ours, beside, .. } in &figures {
+                    eprintln!("  {what}: {ours} {beside}");
                 }
                 self.figures.extend(figures);
             }
@@ -69,12 +69,12 @@ impl Report {
     /// Prints the table as Markdown.
     pub(crate) fn print(&self) {
         let met = |figure: &Figure| figure.met.map_or("", |met| if met { "yes" } else { "NO" }).to_owned();
-        let head = ["figure", "ours", "floor", "target", "met"].map(str::to_owned);
+        let head = ["figure", "ours", "beside", "target", "met"].map(str::to_owned);
         let rows: Vec<_> = [head]
             .into_iter()
             .chain(self.figures.iter().map(|figure| {
-                let Figure { what, ours, floor, target, .. } = figure;
-                [what.clone(), ours.clone(), floor.clone(), target.clone(), met(figure)]
+                let Figure { what, ours, beside, target, .. } = figure;
+                [what.clone(), ours.clone(), beside.clone(), target.clone(), met(figure)]
             }))
             .collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
