@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod claim;
 pub mod cluster;
+pub mod disk;
 pub mod faults;
 pub mod image;
 pub mod node;

@@ -2,7 +2,6 @@
 //! folder of its own. It keeps its port over a stop and a start. What lies in it: `contents`.
 
 mod contents;
-mod disk;
 mod requests;
 
 use std::fs;
@@ -10,12 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::certificates::{Authority, Pair};
 use crate::claim::{eventually, program};
+use crate::disk::Disk;
 use crate::process::Process;
-use disk::Disk;
 
 pub use contents::Manifest;
 pub use requests::Request;
@@ -116,6 +116,11 @@ impl Registry {
     /// Its process's id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("a registry that runs")?.signal(signal)
     }
 
     /// Stops it; what lies in it stays.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::certificates::Authority;
@@ -67,6 +68,16 @@ impl Service {
     /// Everything it has logged, earlier processes included.
     pub fn log(&self) -> String {
         format!("{}{}\n", self.former_log, self.process.log())
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Starts another process with the same flags beside it, on other ports.
+    pub async fn beside(&self) -> Result<Self> {
+        Self::start(self.program, self.role, self.flags.clone()).await
     }
 
     /// How a person would start it.

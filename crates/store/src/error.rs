@@ -15,6 +15,11 @@ pub enum StoreError {
     /// Another process held the write lock for longer than we wait.
     #[error("the database is locked by another process")]
     Locked(#[source] Cause),
+    /// A write has been under way for longer than it should.
+    #[error(
+        "the database has not taken a write for {0} seconds: another process holds its lock, or its disk hangs"
+    )]
+    Slow(u64),
     /// No room on the disk of the database.
     #[error("the disk of the database is full")]
     Full(#[source] Cause),

@@ -57,15 +57,15 @@ impl Store {
         watch::until_moved(&self.watch, at_most, Watch::moved).await
     }
 
-    /// Whether the database answers and, where the last write failed, takes writes again.
+    /// Whether the database answers and takes writes; tried where the last one failed.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn check(&self) -> Result<(), StoreError> {
-        if self.database.write_failed() {
-            return self.write(sqlite::open::rewrite).await;
+        match self.database.takes_writes()? {
+            true => self.read(sqlite::open::reread).await,
+            false => self.write(sqlite::open::rewrite).await,
         }
-        self.read(sqlite::open::reread).await
     }
 
     pub(crate) fn seal_key(&self) -> Arc<SealKey> {

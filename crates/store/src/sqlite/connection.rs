@@ -12,8 +12,12 @@ use crate::StoreError;
 
 /// How long a statement waits for another process's write lock.
 const BUSY: Duration = Duration::from_secs(10);
+/// A write that takes longer is told: somebody holds the lock, or the disk hangs.
+const SLOW: Duration = Duration::from_secs(3);
 const READERS: usize = 4;
 const STATEMENTS: usize = 128;
+/// A container without a writable root has no place for SQLite's temporary files.
+const NO_FILES: &str = "PRAGMA temp_store = MEMORY";
 
 /// One writer connection and a pool of readers.
 pub(crate) struct Database {
@@ -68,9 +72,12 @@ impl Database {
         self.writer.write(work).await
     }
 
-    /// Whether any of the last writes failed, be it that somebody's wish was refused.
-    pub(crate) fn write_failed(&self) -> bool {
-        self.writer.failed()
+    /// Whether writes are taken, as far as the last ones tell; `false` when it has to be tried.
+    pub(crate) fn takes_writes(&self) -> Result<bool, StoreError> {
+        match self.writer.busy_for() {
+            waited if waited >= SLOW => Err(StoreError::Slow(waited.as_secs())),
+            _ => Ok(!self.writer.failed()),
+        }
     }
 }
 
@@ -92,6 +99,7 @@ pub(super) fn writable(path: &Path) -> rusqlite::Result<Connection> {
     db.busy_timeout(BUSY)?;
     // FULL keeps an answered request through a power cut; secure_delete overwrites wiped credentials.
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;")?;
+    db.execute_batch(NO_FILES)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
 }
@@ -103,6 +111,7 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     db.busy_timeout(BUSY)?;
+    db.execute_batch(NO_FILES)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
 }

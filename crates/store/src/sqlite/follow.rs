@@ -142,8 +142,8 @@ impl<'db> Repeated<'db> {
             "SELECT r.uuid, a.address FROM registry_address a JOIN registry r ON r.id = a.registry
              WHERE a.id = ?1",
         )?;
-        let place = statement
-            .query_one([id], |row| Ok((columns::registry_id(row, 0)?, columns::parsed(row, 1)?)))?;
+        let place =
+            statement.query_one([id], |row| Ok((columns::registry_id(row, 0)?, columns::parsed(row, 1)?)))?;
         self.places.insert(id, place.clone());
         Ok(place)
     }
@@ -160,7 +160,9 @@ const FACTS: [(&str, ReadFact); 5] = [
     (
         "SELECT uuid, name, deleted_at IS NULL AS live FROM registry
          WHERE revision > ?1 AND revision <= ?2 ORDER BY revision",
-        |row, _| Ok(Fact::Registry { id: columns::registry_id(row, 0)?, name: row.get(1)?, live: row.get(2)? }),
+        |row, _| {
+            Ok(Fact::Registry { id: columns::registry_id(row, 0)?, name: row.get(1)?, live: row.get(2)? })
+        },
     ),
     (
         "SELECT id, source, repository, digest FROM image

@@ -4,9 +4,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -23,7 +23,20 @@ pub(super) struct Writer {
     writes: Option<mpsc::Sender<Write>>,
     /// Ends with the thread; nothing is ever sent.
     closed: Mutex<mpsc::Receiver<()>>,
-    failed: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+/// What the thread lets others see.
+#[derive(Default)]
+struct State {
+    failed: AtomicBool,
+    busy_since: Mutex<Option<Instant>>,
+}
+
+impl State {
+    fn busy_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Runs a write, or refuses it because no transaction could be begun.
@@ -40,8 +53,8 @@ impl Writer {
     pub(super) fn start(db: Connection) -> Result<Self, StoreError> {
         let (writes, waiting) = mpsc::channel();
         let (closing, closed) = mpsc::channel();
-        let failed = Arc::<AtomicBool>::default();
-        let seen = Arc::clone(&failed);
+        let state = Arc::<State>::default();
+        let seen = Arc::clone(&state);
         thread::Builder::new()
             .name("database writer".to_owned())
             .spawn(move || {
@@ -49,7 +62,7 @@ impl Writer {
                 drop(closing);
             })
             .map_err(|error| StoreError::Database(Arc::new(error)))?;
-        Ok(Self { writes: Some(writes), closed: Mutex::new(closed), failed })
+        Ok(Self { writes: Some(writes), closed: Mutex::new(closed), state })
     }
 
     /// Runs `work` in an immediate transaction that it may share with others.
@@ -79,7 +92,12 @@ impl Writer {
 
     /// Whether any of the last writes failed, be it that somebody's wish was refused.
     pub(super) fn failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.state.failed.load(Ordering::Relaxed)
+    }
+
+    /// For how long the write that is under way has been.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.state.busy_since().map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -91,12 +109,14 @@ impl Drop for Writer {
     }
 }
 
-fn serve(mut db: Connection, waiting: &mpsc::Receiver<Write>, failed: &AtomicBool) {
+fn serve(mut db: Connection, waiting: &mpsc::Receiver<Write>, state: &State) {
     while let Ok(first) = waiting.recv() {
+        *state.busy_since() = Some(Instant::now());
         let mut ran = Vec::new();
         let writes = std::iter::once(first).chain(waiting.try_iter()).take(TOGETHER);
         let committed = together(&mut db, writes, &mut ran);
-        failed.store(committed.is_err() || ran.iter().any(|ran| !ran.worked), Ordering::Relaxed);
+        state.failed.store(committed.is_err() || ran.iter().any(|ran| !ran.worked), Ordering::Relaxed);
+        *state.busy_since() = None;
         for ran in ran {
             (ran.answer)(committed.clone());
         }

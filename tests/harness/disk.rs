@@ -1,4 +1,4 @@
-//! A disk of a few bytes for one registry's storage: a tmpfs, which only root may mount.
+//! A disk of a few bytes, for one registry's storage or for the database: a tmpfs, which only root may mount.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::claim::Missing;
 
 /// A disk that is mounted; gone when dropped.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub struct Disk {
     path: PathBuf,
 }
 
 impl Disk {
     /// Mounts a new one of so many bytes.
-    pub(super) fn mount(path: &Path, bytes: u64) -> Result<Self> {
+    pub fn mount(path: &Path, bytes: u64) -> Result<Self> {
         fs::create_dir_all(path)?;
         let options = format!("size={bytes}");
         if !run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], path)? {
@@ -26,7 +26,7 @@ impl Disk {
     }
 
     /// Gives it another size, with what lies on it.
-    pub(super) fn resize(&self, bytes: u64) -> Result<()> {
+    pub fn resize(&self, bytes: u64) -> Result<()> {
         let done = run("mount", &["-o", &format!("remount,size={bytes}")], &self.path)?;
         done.then_some(()).context("the disk keeps its size")
     }
