@@ -9,6 +9,7 @@ mod database;
 mod faults;
 mod fencing;
 mod image;
+mod installation;
 mod intruders;
 mod manifests;
 mod metrics;

@@ -46,7 +46,7 @@ impl Stage {
         let cluster = &node.cluster;
         cluster.register_webhook(&scene.drayage.webhook_url()?, scene.drayage.authority.pem()).await?;
         cluster.namespace(NAMESPACE).await?;
-        pull_secret(&node, &scene).await?;
+        node.pull_secret(NAMESPACE, &scene.enterprise, &scene.reader).await?;
         Ok(Self { node, scene, image, written, routed })
     }
 
@@ -56,24 +56,6 @@ impl Stage {
         ensure!(status["imageID"] == self.routed, "{status} instead of {}", self.routed);
         Ok(())
     }
-}
-
-/// Gives every pod of the namespace the login that reads from the enterprise's registry.
-async fn pull_secret(node: &Node, scene: &Scene) -> Result<()> {
-    let login = json!({"username": scene.reader.username, "password": scene.reader.password});
-    let auths = json!({"auths": {scene.enterprise.host(): login}});
-    let secret = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "enterprise", "namespace": NAMESPACE},
-        "type": "kubernetes.io/dockerconfigjson",
-        "stringData": {".dockerconfigjson": auths.to_string()},
-    });
-    node.cluster.create(&secret).await?;
-    let patch = json!({"imagePullSecrets": [{"name": "enterprise"}]}).to_string();
-    let patch = ["patch", "serviceaccount", "default", "-n", NAMESPACE, "--type=merge", "-p", &patch];
-    eventually("the service account", async || node.cluster.kubectl(&patch).await).await?;
-    Ok(())
 }
 
 /// An object of a kind whose pods are made from a template.

@@ -5,6 +5,7 @@
 mod program;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -75,7 +76,7 @@ impl Image {
             family: Family::Oci,
             architecture: "amd64".into(),
             layers: Vec::new(),
-            runs: false,
+            runs: None,
             labels: BTreeMap::new(),
         }
     }
@@ -130,7 +131,8 @@ pub struct Builder {
     family: Family,
     architecture: String,
     layers: Vec<Bytes>,
-    runs: bool,
+    /// What the config says of how it is run, if it can be.
+    runs: Option<Value>,
     labels: BTreeMap<String, String>,
 }
 
@@ -172,24 +174,32 @@ impl Builder {
     /// Runs on this machine: its one program waits until it is asked to end; with an argument it
     /// ends at once.
     pub fn program(self) -> Result<Self> {
-        let layer = program::layer()?;
-        Ok(Self { runs: true, ..self }.architecture(program::architecture()).layer(layer))
+        let runs = Some(json!({"Entrypoint": [program::PATH]}));
+        Ok(Self { runs, ..self }.architecture(program::architecture()).layer(program::layer()?))
+    }
+
+    /// Runs on this machine, from a folder that becomes its root, as its config says.
+    pub fn root(self, folder: &Path, config: Value) -> Result<Self> {
+        let layer = program::archive(folder)?;
+        Ok(Self { runs: Some(config), ..self }.architecture(program::architecture()).layer(layer))
     }
 
     /// The image.
     pub fn finish(self) -> Result<Image> {
         let type_of = |oci: &str, docker: &str| self.family.media_type(oci, docker);
-        let (layer_type, entrypoint) = match self.runs {
-            true => (type_of("layer.v1.tar", "image.rootfs.diff.tar"), json!([program::PATH])),
-            false => (type_of("layer.v1.tar+gzip", "image.rootfs.diff.tar.gzip"), json!(null)),
+        let layer_type = match self.runs {
+            Some(_) => type_of("layer.v1.tar", "image.rootfs.diff.tar"),
+            None => type_of("layer.v1.tar+gzip", "image.rootfs.diff.tar.gzip"),
         };
+        let mut run = self.runs.unwrap_or_else(|| json!({}));
+        run["Labels"] = json!(self.labels);
         let layers = self.layers.into_iter().map(|bytes| Blob::new(layer_type.clone(), bytes));
         let layers: Vec<_> = layers.collect();
         let diffs: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
         let config = indented(&json!({
             "architecture": self.architecture,
             "os": "linux",
-            "config": {"Labels": self.labels, "Entrypoint": entrypoint},
+            "config": run,
             "rootfs": {"type": "layers", "diff_ids": diffs},
         }))?;
         let config = Blob::new(type_of("config.v1+json", "container.image.v1+json"), config);

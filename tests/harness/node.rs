@@ -3,20 +3,22 @@
 //! lives inside `prove`: a machine of its own, where paths and addresses are nobody else's.
 
 mod files;
+mod installation;
 mod machine;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::claim::{Missing, eventually, program};
 use crate::cluster::{Cluster, find};
 use crate::image::Image;
 use crate::process::Process;
-use crate::registry::Registry;
+use crate::registry::{Login, Registry};
 
+pub use installation::Installation;
 pub use machine::prove;
 
 /// Where kubelet and containerd meet.
@@ -29,8 +31,9 @@ const NAME: &str = "node";
 pub struct Node {
     /// Its control plane.
     pub cluster: Cluster,
-    _parts: Vec<Process>,
-    _pause: Registry,
+    parts: Vec<Process>,
+    /// Holds what the cluster itself runs; nobody else asks it.
+    images: Registry,
 }
 
 impl Node {
@@ -38,11 +41,10 @@ impl Node {
     pub async fn start() -> Result<Self> {
         let plugins = network_plugins()?;
         // containerd speaks plain HTTP with loopback, so that what a pod is made of needs no import.
-        let (cluster, pause) =
+        let (cluster, images) =
             tokio::try_join!(Cluster::start_for(Some(machine::ADDRESS)), Registry::open())?;
-        let image = Image::builder().program()?.finish()?;
-        pause.push(&image, "pause", "1").await?;
-        files::write(&cluster, &plugins, &format!("{}/pause:1", pause.host()))?;
+        images.push(&Image::builder().program()?.finish()?, "pause", "1").await?;
+        files::write(&cluster, &plugins, &format!("{}/pause:1", images.host()))?;
         let mut containerd = containerd(&cluster)?;
         containerd.line("it serves", |line| line.contains(CONTAINERD).then_some(())).await?;
         let parts = vec![
@@ -52,7 +54,7 @@ impl Node {
             proxy(&cluster)?,
             containerd,
         ];
-        let node = Self { cluster, _parts: parts, _pause: pause };
+        let node = Self { cluster, parts, images };
         node.ready().await?;
         Ok(node)
     }
@@ -68,6 +70,33 @@ impl Node {
         })
         .await
         .with_context(|| self.log())
+    }
+
+    /// Starts a registry that pods reach as the node does, by its address; with users it admits only them.
+    pub async fn registry(&self, logins: Vec<Login>) -> Result<Registry> {
+        let registry =
+            if logins.is_empty() { Registry::open().await? } else { Registry::with_logins(logins).await? };
+        let registry = registry.moved_to(machine::ADDRESS.parse()?).await?;
+        files::write_plain_http(&registry.host())?;
+        Ok(registry)
+    }
+
+    /// Gives every pod of a namespace that is made from now on a login that pulls from a registry.
+    pub async fn pull_secret(&self, namespace: &str, registry: &Registry, login: &Login) -> Result<()> {
+        let entry = json!({"username": login.username, "password": login.password});
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "enterprise", "namespace": namespace},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": json!({"auths": {registry.host(): entry}}).to_string()},
+        });
+        self.cluster.create(&secret).await?;
+        let patch = json!({"imagePullSecrets": [{"name": "enterprise"}]}).to_string();
+        let patch = ["patch", "serviceaccount", "default", "-n", namespace, "--type=merge", "-p", &patch];
+        // A controller makes the account a moment after its namespace.
+        eventually("the service account", async || self.cluster.kubectl(&patch).await).await?;
+        Ok(())
     }
 
     /// Waits until a container of the only pod with this label is started, and gives its status.
@@ -91,7 +120,7 @@ impl Node {
 
     /// Everything that its parts have logged.
     pub fn log(&self) -> String {
-        self._parts.iter().map(Process::log).collect()
+        self.parts.iter().map(Process::log).collect()
     }
 }
 

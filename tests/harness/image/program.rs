@@ -1,6 +1,8 @@
-//! A layer that runs: one static program, compiled once a process and packed as a tar archive.
+//! Layers that run: folders packed as tar archives, and the one static program of most images that
+//! run, compiled once a process.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -13,13 +15,13 @@ use crate::claim::program;
 pub(super) const PATH: &str = "/program";
 const SOURCE: &str = include_str!("program.c");
 
-/// The layer's bytes, not compressed.
+/// A layer that holds the program, not compressed.
 pub(super) fn layer() -> Result<Bytes> {
     static LAYER: OnceLock<Bytes> = OnceLock::new();
     if let Some(layer) = LAYER.get() {
         return Ok(layer.clone());
     }
-    let layer = Bytes::from(archive(&compiled()?));
+    let layer = compiled()?;
     Ok(LAYER.get_or_init(|| layer).clone())
 }
 
@@ -32,33 +34,26 @@ pub(super) fn architecture() -> &'static str {
     }
 }
 
-fn compiled() -> Result<Vec<u8>> {
-    let folder = tempfile::tempdir()?;
-    let (source, binary) = (folder.path().join("program.c"), folder.path().join("program"));
-    fs::write(&source, SOURCE)?;
-    let mut compiler = Command::new(program("cc", "apt-get install build-essential")?);
-    compiler.args(["-static", "-Os", "-s", "-o"]).args([&binary, &source]);
-    let output = compiler.output()?;
-    ensure!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
-    fs::read(&binary).context("what cc made")
+/// A layer of everything in a folder, not compressed.
+pub(super) fn archive(folder: &Path) -> Result<Bytes> {
+    let mut tar = Command::new(program("tar", "apt-get install tar")?);
+    tar.args(["--create", "--owner=0", "--group=0", "--numeric-owner", "--directory"]).arg(folder).arg(".");
+    succeeded(tar).map(Bytes::from)
 }
 
-/// An archive of this one file (POSIX ustar): a header, the bytes, two empty blocks at the end.
-fn archive(bytes: &[u8]) -> Vec<u8> {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, PATH.trim_start_matches('/'));
-    put(100, "0000755");
-    put(108, "0000000");
-    put(116, "0000000");
-    put(124, &format!("{:011o}", bytes.len()));
-    put(136, "00000000000");
-    // The sum is taken over blanks in its own place.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().copied().map(u32::from).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let padding = bytes.len().next_multiple_of(512) - bytes.len();
-    [&header, bytes, &vec![0; padding + 1024]].concat()
+fn compiled() -> Result<Bytes> {
+    let folder = tempfile::tempdir()?;
+    let source = folder.path().join("program.c");
+    fs::write(&source, SOURCE)?;
+    let mut compiler = Command::new(program("cc", "apt-get install build-essential")?);
+    compiler.args(["-static", "-Os", "-s", "-o"]).args([&folder.path().join(&PATH[1..]), &source]);
+    succeeded(compiler)?;
+    archive(folder.path())
+}
+
+/// What a command wrote to its standard output.
+fn succeeded(mut command: Command) -> Result<Vec<u8>> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
 }

@@ -13,6 +13,19 @@ use crate::cluster::Cluster;
 pub(super) const CONTAINERD: &str = "containerd.toml";
 pub(super) const KUBELET: &str = "kubelet.json";
 
+/// Where containerd looks up how to speak with a registry.
+const REGISTRIES: &str = "/run/registries";
+
+/// Has containerd speak plain HTTP with a registry, as it does with those on loopback anyway.
+pub(super) fn write_plain_http(host: &str) -> Result<()> {
+    let folder = Path::new(REGISTRIES).join(host);
+    fs::create_dir_all(&folder)?;
+    let url = format!("http://{host}");
+    // containerd 1.6 refuses a file without the second line.
+    fs::write(folder.join("hosts.toml"), format!("server = \"{url}\"\n[host.\"{url}\"]\n"))?;
+    Ok(())
+}
+
 /// Writes them beside the files of the control plane.
 pub(super) fn write(cluster: &Cluster, plugins: &Path, pause: &str) -> Result<()> {
     let networks = cluster.file("networks");
@@ -50,6 +63,8 @@ fn containerd(plugins: &str, networks: &str, pause: &str) -> String {
          [plugins.\"io.containerd.grpc.v1.cri\"]\n\
          sandbox_image = \"{pause}\"\n\
          restrict_oom_score_adj = true\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".registry]\n\
+         config_path = \"{REGISTRIES}\"\n\
          [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
          bin_dir = \"{plugins}\"\n\
          conf_dir = \"{networks}\"\n"

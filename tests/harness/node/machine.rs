@@ -69,6 +69,8 @@ fn furnish() -> Result<()> {
     run(&format!("ip link add {BRIDGE} type bridge"))?;
     run(&format!("ip address add {ADDRESS}/16 dev {BRIDGE}"))?;
     run(&format!("ip link set {BRIDGE} up"))?;
+    // The address of a Service is translated on its way, and without a route there is no way.
+    run(&format!("ip route add default dev {BRIDGE}"))?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     run("mount --make-rshared /")?;
     ["/run", "/var/lib", "/var/log"]

@@ -1,0 +1,174 @@
+//! Installs Drayage on a node as manifests/README.md tells an administrator to: an overlay, the
+//! Secrets, nothing else. Its image holds the programs of the running test; `behaviours::image` says
+//! what the image that `make image` builds is like.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Node;
+use crate::certificates::Authority;
+use crate::image::Image;
+use crate::process::{self, binary};
+use crate::registry::Registry;
+
+const PROGRAMS: [&str; 3] = ["drayage-api", "drayage-syncer", "drayage-webhook"];
+const NAMESPACE: &str = "drayage";
+/// Whom the manifests run everything as.
+const USER: u32 = 65532;
+
+/// A Drayage that was installed from an overlay.
+#[derive(Debug)]
+pub struct Installation {
+    /// The first admin key.
+    pub admin_key: String,
+    /// Whom the api's certificate comes from.
+    pub authority: Authority,
+    folder: TempDir,
+}
+
+impl Installation {
+    /// Applies an overlay with its image and its source registry set, and gives it keys, a
+    /// certificate and a volume.
+    pub async fn apply(node: &Node, overlay: &str, source: &Registry) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let image = push_programs(node).await?;
+        let kustomization = folder.path().join("kustomization.yaml");
+        fs::write(kustomization, set(overlay, &image, &source.url()).to_string())?;
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+        let mut copy = Command::new("cp");
+        copy.arg("--recursive").args([&manifests, &folder.path().join("manifests")]);
+        process::output(copy).await?;
+        let path = folder.path().to_str().context("a path in UTF-8")?;
+        node.cluster.kubectl(&["apply", "-k", path]).await?;
+
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        let admin_key = hex::encode(bytes);
+        let authority = Authority::new()?;
+        let installation = Self { admin_key, authority, folder };
+        node.cluster.create(&installation.volume()?).await?;
+        for secret in installation.secrets()? {
+            node.cluster.create(&secret).await?;
+        }
+        let bundle = BASE64.encode(installation.authority.pem());
+        let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]);
+        let patch =
+            ["patch", "mutatingwebhookconfiguration", "drayage", "--type=json", "-p", &patch.to_string()];
+        node.cluster.kubectl(&patch).await?;
+        Ok(installation)
+    }
+
+    /// Waits until every replica of every Deployment is ready.
+    pub async fn ready(&self, node: &Node) -> Result<()> {
+        let wait = ["rollout", "status", "deployment", "-n", NAMESPACE, "--timeout=120s"];
+        let waited = node.cluster.kubectl(&wait).await;
+        if waited.is_err() {
+            let pods = node.cluster.kubectl(&["describe", "pods", "-n", NAMESPACE]).await?;
+            return waited.map(drop).context(pods);
+        }
+        Ok(())
+    }
+
+    /// Everything that its programs have logged.
+    pub async fn log(&self, node: &Node) -> Result<String> {
+        let every = [
+            "logs",
+            "-n",
+            NAMESPACE,
+            "-l",
+            "app.kubernetes.io/name in (drayage,drayage-webhook)",
+            "--all-containers",
+        ];
+        node.cluster.kubectl(&[&every[..], &["--tail=-1", "--prefix"]].concat()).await
+    }
+
+    /// The key that the README has an administrator make, and the login for an open source registry.
+    fn secrets(&self) -> Result<[Value; 3]> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        let names = ["drayage-api.drayage.svc", "drayage-webhook.drayage.svc"];
+        let pair = self.authority.write_pair_for(self.folder.path(), &names)?;
+        let (chain, key) = (fs::read_to_string(pair.chain)?, fs::read_to_string(pair.key)?);
+        let secret = |name: &str, kind: &str, data: Value| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "type": kind,
+                "stringData": data,
+            })
+        };
+        let keys = json!({"seal.key": BASE64.encode(bytes), "admin.key": self.admin_key});
+        let source = json!({".dockerconfigjson": json!({"auths": {}}).to_string()});
+        Ok([
+            secret("drayage-keys", "Opaque", keys),
+            secret("drayage-source-registry", "kubernetes.io/dockerconfigjson", source),
+            secret("drayage-tls", "kubernetes.io/tls", json!({"tls.crt": chain, "tls.key": key})),
+        ])
+    }
+
+    /// A folder of the node, where a cluster would have a provisioner.
+    fn volume(&self) -> Result<Value> {
+        let path = self.folder.path().join("volume");
+        fs::create_dir(&path)?;
+        std::os::unix::fs::chown(&path, Some(USER), Some(USER))?;
+        Ok(json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "drayage"},
+            "spec": {
+                "capacity": {"storage": "2Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": path},
+            },
+        }))
+    }
+}
+
+/// The overlay with the two things set that its kustomization says to set.
+fn set(overlay: &str, image: &str, source: &str) -> Value {
+    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "drayage", "namespace": NAMESPACE},
+        "data": {"DRAYAGE_SOURCE_REGISTRY": source},
+    });
+    json!({
+        "resources": [format!("manifests/overlays/{overlay}")],
+        "sortOptions": {"order": "fifo"},
+        "images": [{"name": "registry.example/drayage", "newName": name, "newTag": tag}],
+        "patches": [{"patch": config.to_string()}],
+    })
+}
+
+/// Puts the programs and the libraries that they load into an image that the node can pull.
+async fn push_programs(node: &Node) -> Result<String> {
+    let root = tempfile::tempdir()?;
+    let programs = root.path().join("usr/local/bin");
+    fs::create_dir_all(&programs)?;
+    for program in PROGRAMS {
+        let built = binary(program)?;
+        let mut strip = Command::new("strip");
+        strip.arg("-o").args([&programs.join(program), &built]);
+        process::output(strip).await?;
+        let mut needs = Command::new("ldd");
+        needs.arg(&built);
+        for library in process::output(needs).await?.split_whitespace().filter(|word| word.starts_with('/')) {
+            let copy = root.path().join(library.trim_start_matches('/'));
+            fs::create_dir_all(copy.parent().context("a folder")?)?;
+            fs::copy(library, copy)?;
+        }
+    }
+    let config = json!({"Env": ["PATH=/usr/local/bin"], "User": format!("{USER}:{USER}")});
+    let image = Image::builder().root(root.path(), config)?.finish()?;
+    node.images.push(&image, "drayage", "of-a-test").await?;
+    Ok(format!("{}/drayage:of-a-test", node.images.host()))
+}
