@@ -20,6 +20,15 @@ const GATHER: Duration = Duration::from_millis(250);
 /// How many wait at the most while the database takes none; the rest is seen again some day.
 const WAITING_LIMIT: usize = 10_000;
 
+/// When what is of no use is forgotten, after the start and from then on.
+const PRUNE_AFTER: Duration = Duration::from_secs(60);
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Between two steps of that, so that nobody waits for them.
+const PRUNE_PAUSE: Duration = Duration::from_millis(200);
+/// A blob that no push has met for so long is looked for again.
+const UNSEEN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const HOLDINGS_LIMIT: u64 = 1_000_000;
+
 /// The inventory in the database.
 pub(crate) struct Ledger {
     store: Store,
@@ -37,6 +46,7 @@ impl Ledger {
     pub(crate) fn new(store: Store) -> Self {
         let waiting = Arc::<Waiting>::default();
         tokio::spawn(write(store.clone(), waiting.clone()));
+        tokio::spawn(prune(store.clone()));
         Self { store, waiting }
     }
 
@@ -69,6 +79,21 @@ async fn write(store: Store, waiting: Arc<Waiting>) {
                 waiting.news.notify_one();
             }
         }
+    }
+}
+
+async fn prune(store: Store) {
+    let mut rest = PRUNE_AFTER;
+    loop {
+        tokio::time::sleep(rest).await;
+        rest = match store.prune_inventory(UNSEEN_FOR, HOLDINGS_LIMIT).await {
+            Ok(0) => PRUNE_EVERY,
+            Ok(_) => PRUNE_PAUSE,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the inventory is not pruned, trying again later");
+                PRUNE_EVERY
+            }
+        };
     }
 }
 

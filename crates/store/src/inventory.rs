@@ -2,6 +2,7 @@
 //! syncer, and never believed: whoever reads it asks the registry.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use domain::reference::{Digest, Repository};
 
@@ -59,5 +60,16 @@ impl Store {
     /// [`StoreError`]; nothing is recorded then.
     pub async fn record_sightings(&self, sightings: Vec<Sighting>) -> Result<(), StoreError> {
         self.write(move |tx| sqlite::inventory::record(tx, &sightings)).await
+    }
+
+    /// Forgets some of what is of no use: holdings at hosts that no registry and no source is at any more,
+    /// those that nobody has seen for so long, and above so many the ones seen the longest time ago. How
+    /// many; 0 once there is nothing left to forget.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn prune_inventory(&self, unseen_for: Duration, at_most: u64) -> Result<u64, StoreError> {
+        let excess = self.read(sqlite::inventory::count).await?.saturating_sub(at_most);
+        self.write(move |tx| sqlite::inventory::prune(tx, unseen_for, excess)).await
     }
 }
