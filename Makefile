@@ -31,4 +31,5 @@ bench:
 
 # The container image as an OCI layout in target/image: `skopeo copy oci:target/image:0.1.0 docker://...`.
 image:
+	@scripts/prepare image
 	@scripts/image
