@@ -137,3 +137,86 @@ impl Drop for Tenure {
         self.leases.held().leases.remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use store::{BuiltImage, Claim, NewBuild, NewRegistry, PushRequest, Worker};
+
+    use super::*;
+
+    const LASTING: Duration = Duration::from_millis(1500);
+
+    /// A store with so many claimed pushes.
+    async fn claimed(folder: &tempfile::TempDir, pushes: usize) -> (Store, Vec<Claim>) {
+        let url = format!("sqlite:{}", folder.path().join("drayage.db").display());
+        let store = Store::open(&url.parse().unwrap(), &folder.path().join("seal.key")).await.unwrap();
+        let new = NewRegistry { address: "r.example".parse().unwrap(), name: None, login: None };
+        let registry = store.create_registry(new).await.unwrap().id;
+        let (owner, name) = ("ann".parse().unwrap(), "echo".parse().unwrap());
+        let algorithm = store.create_algorithm(owner, name, Default::default()).await.unwrap();
+        for number in 0..pushes {
+            let image = BuiltImage {
+                source: "source.example".parse().unwrap(),
+                repository: "ann/echo".parse().unwrap(),
+                tag: "latest".parse().unwrap(),
+                digest: format!("sha256:{number:064x}").parse().unwrap(),
+                media_type: String::new(),
+                hash: format!("v{number}").parse().unwrap(),
+            };
+            let new = NewBuild {
+                algorithm: algorithm.uuid,
+                commit: None,
+                image: Some(image),
+                log: String::new(),
+                started_at: Timestamp::UNIX_EPOCH,
+                push: Some(PushRequest { registry, login: None }),
+            };
+            store.record_build(new).await.unwrap();
+        }
+        let worker = Worker { name: "test".to_owned(), lease: LASTING, at_a_registry: 64 };
+        let claims = store.claim_pushes(&worker, pushes).await.unwrap();
+        (store, claims)
+    }
+
+    #[tokio::test]
+    async fn a_lease_lasts_as_long_as_its_work_and_ends_the_work_when_it_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claims) = claimed(&folder, 2).await;
+        let leases = Leases::new(store.clone(), LASTING);
+        let hold = |claim: &Claim| leases.hold(claim.lease, Instant::now(), Progress::default());
+        let [mut kept, mut lost] = [hold(&claims[0]), hold(&claims[1])];
+        store.release_push(&claims[1]).await.unwrap();
+        let (outcome, nothing) = tokio::join!(
+            kept.while_held(async { tokio::time::sleep(2 * LASTING).await }),
+            lost.while_held(std::future::pending::<()>())
+        );
+        assert_eq!((outcome, nothing), (Some(()), None));
+    }
+
+    #[tokio::test]
+    async fn work_whose_lease_ran_out_unnoticed_does_not_go_on_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claims) = claimed(&folder, 1).await;
+        let leases = Leases::new(store, LASTING);
+        let asked = Instant::now() - 2 * LASTING;
+        let mut tenure = leases.hold(claims[0].lease, asked, Progress::default());
+        assert_eq!(tenure.while_held(async { unreachable!("it went on") }).await, None::<()>);
+    }
+
+    #[tokio::test]
+    async fn what_has_nothing_to_show_is_extended_only_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claims) = claimed(&folder, 2).await;
+        let leases = Leases { lasting: Duration::from_secs(60), held: Arc::default() };
+        let early = Instant::now() - Duration::from_secs(30);
+        let _fresh = leases.hold(claims[0].lease, Instant::now(), Progress::default());
+        let _aged = leases.hold(claims[1].lease, early, Progress::default());
+        let due = leases.due();
+        assert_eq!(due.len(), 1, "all that are due go into one write");
+        let renewals = due.iter().map(|(_, renewal)| *renewal).collect();
+        assert_eq!(store.renew_leases(renewals, LASTING).await.unwrap(), [true]);
+        leases.extended(due[0].0, due[0].1, Instant::now() + leases.lasting);
+        assert!(leases.due().is_empty());
+    }
+}

@@ -16,6 +16,7 @@ mod metrics;
 mod node;
 mod outage;
 mod processes;
+mod progress;
 mod publishing;
 mod pushing;
 mod registries;
