@@ -18,8 +18,6 @@ const READERS: usize = 4;
 const STATEMENTS: usize = 128;
 /// A container without a writable root has no place for SQLite's temporary files.
 const NO_FILES: &str = "PRAGMA temp_store = MEMORY";
-/// A container without a writable root has no place for SQLite's temporary files.
-const NO_FILES: &str = "PRAGMA temp_store = MEMORY";
 
 /// One writer connection and a pool of readers.
 pub(crate) struct Database {
@@ -102,7 +100,6 @@ pub(super) fn writable(path: &Path) -> rusqlite::Result<Connection> {
     // FULL keeps an answered request through a power cut; secure_delete overwrites wiped credentials.
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;")?;
     db.execute_batch(NO_FILES)?;
-    db.execute_batch(NO_FILES)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
 }
@@ -114,7 +111,6 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     db.busy_timeout(BUSY)?;
-    db.execute_batch(NO_FILES)?;
     db.execute_batch(NO_FILES)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
