@@ -10,6 +10,7 @@ mod progress;
 mod transfer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use distribution::{Error, Manifest, ManifestRef, Registry, Side};
 use domain::push::{Failure, Moved, Reason};
@@ -44,6 +45,10 @@ pub struct Job<'a> {
 
 /// Blobs of one job that are looked after at once; few of them move, the others wait for leaders.
 const BLOBS_AT_ONCE: usize = 64;
+
+/// What is waited before a manifest that was refused is written again. Some registries miss a blob for
+/// the moment in which another push links it into the same repository.
+const CLOSER_LOOKS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 
 /// Copies images; one a process, cheap to clone. Clones share their limits.
 #[derive(Clone, Debug)]
@@ -93,17 +98,18 @@ impl Copier {
         progress.expect(plan.bytes());
         let mut moved = self.move_blobs(job, &plan, progress, false).await?;
         drop(moving);
-        moved.uploaded += match write_manifests(job, &plan, progress).await {
-            // The registry misses a blob that it has mounted or shown: the next look is a closer one.
-            Err(Refused { misses_blob: true, .. }) => {
-                progress.begin_anew();
-                moved = self.move_blobs(job, &plan, progress, true).await?;
-                write_manifests(job, &plan, progress).await
+        for pause in CLOSER_LOOKS {
+            match write_manifests(job, &plan, progress).await {
+                // The registry misses a blob that it has mounted or shown: the next look is a closer one.
+                Err(Refused { misses_blob: true, .. }) => {
+                    tokio::time::sleep(pause).await;
+                    progress.begin_anew();
+                    moved = together(moved, self.move_blobs(job, &plan, progress, true).await?);
+                }
+                other => return finished(moved, other),
             }
-            other => other,
         }
-        .map_err(|refused| refused.failure)?;
-        Ok(moved)
+        finished(moved, write_manifests(job, &plan, progress).await)
     }
 
     async fn move_blobs(
@@ -139,6 +145,19 @@ impl Default for Copier {
     fn default() -> Self {
         Self::new(Arc::new(Memory::default()))
     }
+}
+
+/// Two passes over the same blobs as one: what was sent was sent, even if it was found there afterwards.
+fn together(first: Moved, closer: Moved) -> Moved {
+    let all = closer.total();
+    let uploaded = all.min(first.uploaded + closer.uploaded);
+    let mounted = first.mounted.min(all - uploaded);
+    Moved { uploaded, mounted, present: all - uploaded - mounted }
+}
+
+fn finished(moved: Moved, manifests: Result<u64, Refused>) -> Result<Moved, Failure> {
+    let written = manifests.map_err(|refused| refused.failure)?;
+    Ok(Moved { uploaded: moved.uploaded + written, ..moved })
 }
 
 /// A manifest that was not taken.

@@ -193,7 +193,9 @@ impl Error {
 
     /// Whether a manifest was refused because of a blob that it names.
     pub fn misses_blob(&self) -> bool {
-        let missing = [OciErrorCode::BlobUnknown, OciErrorCode::ManifestBlobUnknown];
+        // docker-registry says that a digest is invalid of a blob whose link is just being written.
+        let missing =
+            [OciErrorCode::BlobUnknown, OciErrorCode::ManifestBlobUnknown, OciErrorCode::DigestInvalid];
         self.action == Action::WriteManifest
             && self.answer().is_some_and(|answer| missing.iter().any(|code| answer.has(code)))
     }

@@ -226,6 +226,36 @@ async fn indexes_that_go_on_for_ever_are_too_large() {
 }
 
 #[tokio::test]
+async fn a_registry_that_misses_a_blob_for_a_moment_gets_the_manifest_again_and_no_blob() {
+    let Some(from) = DockerRegistry::open() else { return };
+    let source = registry(&from.host, None);
+    let [_, image, _] = published(&source).await;
+    for (misses, ends_well) in [(2, true), (3, false)] {
+        let asked = AtomicUsize::new(0);
+        let server = taking(move |seen| {
+            let missed =
+                seen.method == "PUT" && !is_blob(seen) && asked.fetch_add(1, Ordering::SeqCst) < misses;
+            missed.then(|| {
+                Reply::new(400).body("{\"errors\":[{\"code\":\"DIGEST_INVALID\",\"message\":\"x\"}]}")
+            })
+        })
+        .await;
+        match copy(&source, &image.digest, &registry(&server.host, None)).await {
+            Ok(moved) => assert_eq!((ends_well, moved.uploaded), (true, moved.total())),
+            Err(failure) => {
+                assert_eq!(
+                    (ends_well, failure.reason),
+                    (false, Reason::DestinationUnreachable),
+                    "{failure:?}"
+                );
+            }
+        }
+        let blobs = server.seen().iter().filter(|seen| seen.method == "PUT" && is_blob(seen)).count();
+        assert_eq!(blobs, 2, "each once");
+    }
+}
+
+#[tokio::test]
 async fn a_mount_that_was_promised_and_not_kept_is_made_good_by_an_upload() {
     let Some(from) = DockerRegistry::open() else { return };
     let source = registry(&from.host, None);

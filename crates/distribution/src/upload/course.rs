@@ -184,7 +184,14 @@ impl Registry {
             if offset >= course.reached + LEAST {
                 (course.fruitless, course.reached) = (0, offset);
             }
-            (course.resumed, course.way) = (true, course.way.max(Way::Patch));
+            course.resumed = true;
+            match (course.way, fault) {
+                // Only a PATCH can go on.
+                (Way::Put, _) => course.way = Way::Patch,
+                // Broken twice, smaller requests are worth their number.
+                (Way::Patch, Fault::Lost) => course.leave(Way::Chunks, Sign::Broke),
+                _ => {}
+            }
             return Ok(Next::Upload(Upload { offset, ..upload }));
         }
         match fault {
