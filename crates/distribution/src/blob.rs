@@ -213,6 +213,14 @@ impl SourceBody {
     }
 
     async fn open(&mut self) -> Result<(), Error> {
+        match self.ask().await {
+            // Once it may be a mistake on the way.
+            Err(error) if error.is_mismatch() => self.ask().await,
+            other => other,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(), Error> {
         let mut request = self.registry.blob_request(Method::GET, &self.repository, &self.blob.digest);
         if self.received > 0 && self.ranges {
             let range = HeaderValue::try_from(format!("bytes={}-", self.received));
@@ -232,7 +240,7 @@ impl SourceBody {
         let Some(begins) = begins.filter(|begins| *begins <= self.received) else {
             // Another part than was asked for: this registry is better read from the beginning.
             return match std::mem::take(&mut self.ranges) {
-                true => Box::pin(self.open()).await,
+                true => Box::pin(self.ask()).await,
                 false => {
                     let problem = "a part of a blob that was not asked for".to_owned();
                     Err(self.registry.error(&self.purpose(), Cause::Protocol(problem)))

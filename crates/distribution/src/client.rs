@@ -150,7 +150,12 @@ impl Registry {
     /// Any [`Error`]; [`Cause::Mismatch`] when the bytes are others.
     pub async fn manifest(&self, repository: &Repository, at: &ManifestRef) -> Result<Manifest, Error> {
         let purpose = Purpose::pull(Action::ReadManifest, repository);
-        let (bytes, media_type, digest) = self.raw_manifest(&purpose, repository, at).await?;
+        let raw = match self.raw_manifest(&purpose, repository, at).await {
+            // Once it may be a mistake on the way.
+            Err(error) if error.is_mismatch() => self.raw_manifest(&purpose, repository, at).await,
+            other => other,
+        };
+        let (bytes, media_type, digest) = raw?;
         Manifest::new(bytes, digest.clone(), Some(&media_type))
             .map_err(|problem| self.error(&purpose, Cause::Manifest { digest, problem }))
     }

@@ -180,6 +180,11 @@ impl Error {
         matches!(&self.cause, Cause::Status(answer) if answer.status == http::StatusCode::NOT_FOUND)
     }
 
+    /// Whether bytes, or how many there are, are not what was asked for.
+    pub(crate) fn is_mismatch(&self) -> bool {
+        matches!(self.cause, Cause::Mismatch { .. })
+    }
+
     /// Whether a registry that was sent a blob may mean that its bytes are not those of its digest.
     pub fn refuses_bytes(&self) -> bool {
         let invalid =

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use distribution::{Cause, Error, Side};
+use distribution::{Cause, Error, ManifestRef, Side};
 use domain::push::Reason;
 
 use crate::scripted::{Reply, Scripted};
-use crate::{blob_of, registry, repository, tag};
+use crate::{blob_of, digest_of, registry, repository, tag};
 
 const LAYER: &[u8] = b"0123456789";
 
@@ -180,6 +180,35 @@ async fn a_blob_of_another_size_than_the_manifest_says_is_corrupt_before_a_byte_
         let server = Scripted::start(move |_| Reply::new(200).body(body)).await;
         let error = read(&server).await.expect_err("another size");
         assert!(matches!(error.cause, Cause::Mismatch { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_wrong_once_is_no_corruption() {
+    for (wrong, manifest) in [("9", false), ("11", false), ("9", true), ("11", true)] {
+        let text = r#"{"manifests":[]}"#;
+        let asked = AtomicUsize::new(0);
+        let server = Scripted::start(move |_| {
+            let whole = Reply::new(200).body(if manifest { text.as_bytes() } else { LAYER });
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => whole.header("Content-Length", wrong).cut(9),
+                _ => whole,
+            }
+        })
+        .await;
+        let registry = registry(&server.host, None);
+        match manifest {
+            true => {
+                let at = ManifestRef::Digest(digest_of(text.as_bytes()));
+                let read = registry.manifest(&repository(), &at).await;
+                // A body that ends too early is a broken connection, which the queue tries again.
+                assert!(matches!(
+                    (wrong, read),
+                    ("9", Ok(_)) | ("11", Err(Error { cause: Cause::Broken(_), .. }))
+                ));
+            }
+            false => assert_eq!(read(&server).await.expect("the blob"), LAYER),
+        }
     }
 }
 
