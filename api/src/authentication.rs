@@ -88,6 +88,9 @@ pub(crate) struct Admin;
 /// An administrator or an owner of algorithms.
 pub(crate) struct RegistryReader;
 
+/// A webhook, or an administrator.
+pub(crate) struct RouteReader;
+
 impl<S> FromRequestParts<S> for Known
 where
     S: Send + Sync,
@@ -131,6 +134,23 @@ where
             Ok(Self)
         } else {
             Err(ApiError::Forbidden("this takes an admin or a standard key"))
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for RouteReader
+where
+    S: Send + Sync,
+    Store: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Known(caller) = Known::from_request_parts(parts, state).await?;
+        if caller.may_read_routes() {
+            Ok(Self)
+        } else {
+            Err(ApiError::Forbidden("this takes a RouteReaderKey or an admin key"))
         }
     }
 }

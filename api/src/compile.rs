@@ -24,7 +24,7 @@ use crate::views::build::CompileBody;
     request_body = Option<CompileBody>,
     responses((status = 200, description = "The algorithm with its build", body = AlgorithmView), Refusals))]
 pub(crate) async fn compile(
-    State(Api { store, source }): State<Api>,
+    State(Api { store, source, .. }): State<Api>,
     Managed(algorithm): Managed,
     Optional(body): Optional<CompileBody>,
 ) -> Result<Json<AlgorithmView>, ApiError> {

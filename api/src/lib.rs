@@ -16,6 +16,7 @@ mod pushes;
 mod registries;
 mod requests;
 mod router;
+mod routes;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -38,10 +39,12 @@ use runtime::program::{ProcessArgs, UsageError};
 use runtime::reload::{self, PairFiles};
 use runtime::server::Server;
 use runtime::tls::{self, Certificate, ChainPath, KeyPath};
+use store::feed::Feed;
 use store::{DatabaseUrl, OpenError, Store};
 
 use crate::requests::RequestMetrics;
 use crate::router::{Api, router};
+use crate::routes::Routes;
 use crate::source::Source;
 
 /// How often it is looked whether the database answers.
@@ -141,7 +144,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let tls = certificate.as_ref().map(tls::server_config).transpose()?;
     let server = Server::bind("api", args.listen, tls).await?;
     admin::start(args.admin_listen, health, metrics, shutdown.clone()).await?;
-    let router = router(Api { store, source: Arc::new(source) }, requests);
+    let routes = Routes::follow(Feed::open(&args.database).await?, store.clone(), shutdown.clone());
+    let router = router(Api { store, source: Arc::new(source), routes }, requests);
     server.serve(|_client| TowerToHyperService::new(router.clone()), shutdown).await;
     Ok(())
 }

@@ -44,6 +44,14 @@ impl ListQuery {
         }
     }
 
+    /// A whole number.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let Some(text) = self.values.get(name) else { return Ok(None) };
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten();
+        Ok(Some(number.ok_or_else(|| ApiError::Invalid(format!("`{name}` is a whole number")))?))
+    }
+
     fn limit(&self) -> Result<u32, ApiError> {
         let Some(text) = self.values.get("limit") else { return Ok(DEFAULT_LIMIT) };
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -11,19 +11,27 @@ use store::Store;
 
 use crate::error::ApiError;
 use crate::requests::{self, RequestMetrics};
+use crate::routes::Routes;
 use crate::source::Source;
-use crate::{algorithms, builds, compile, keys, openapi, pushes, registries, versions};
+use crate::{algorithms, builds, compile, keys, openapi, pushes, registries, routes, versions};
 
 /// What handlers work with.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) source: Arc<Source>,
+    pub(crate) routes: Routes,
 }
 
 impl FromRef<Api> for Store {
     fn from_ref(api: &Api) -> Self {
         api.store.clone()
+    }
+}
+
+impl FromRef<Api> for Routes {
+    fn from_ref(api: &Api) -> Self {
+        api.routes.clone()
     }
 }
 
@@ -35,6 +43,7 @@ pub(crate) fn router(api: Api, metrics: RequestMetrics) -> Router {
     let routes = Router::new()
         .route("/openapi.json", get(openapi::document))
         .route("/v1/openapispec", get(openapi::document))
+        .route("/v1/routes", get(routes::list))
         .route("/v1/registries", get(registries::list).post(registries::create))
         .route("/v1/registries/{registry}", one_registry)
         .route("/v1/users/{username}/keys", get(keys::list).post(keys::create))

@@ -7,9 +7,11 @@ mod hostile;
 mod keys;
 mod pushes;
 mod registries;
+mod routes;
 mod surroundings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -18,7 +20,9 @@ use domain::Timestamp;
 use domain::registry::Address;
 use http::{HeaderMap, Request, StatusCode};
 use prometheus::Registry as MetricsRegistry;
+use runtime::Shutdown;
 use serde_json::{Value, json};
+use store::feed::Feed;
 use store::{AlgorithmRef, BuiltImage, NewBuild, Store};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -26,6 +30,7 @@ use tower::ServiceExt as _;
 use crate::authentication::ApiKey;
 use crate::requests::RequestMetrics;
 use crate::router::{Api, router};
+use crate::routes::Routes;
 use crate::source::Source;
 
 /// An address where nothing listens: port 1 of this machine.
@@ -94,7 +99,9 @@ impl House {
         let source = Arc::new(Source::new(transport, address, template, None));
         let metrics = MetricsRegistry::new();
         let requests = RequestMetrics::new(&metrics).expect("metrics");
-        let router = router(Api { store: store.clone(), source }, requests);
+        let feed = Feed::open(&url).await.expect("a feed");
+        let routes = Routes::follow(feed, store.clone(), Shutdown::new(Duration::ZERO));
+        let router = router(Api { store: store.clone(), source, routes }, requests);
         Self { store, router, metrics, folder, admin: key.reveal().to_owned() }
     }
 

@@ -2,6 +2,7 @@
 //! real servers; what a unit test can hold is not here.
 
 mod admission;
+mod apart;
 mod clients;
 mod crashes;
 mod credentials;

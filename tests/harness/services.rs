@@ -226,6 +226,18 @@ impl Drayage {
         Self::at(source.url())
     }
 
+    /// Another webhook, which follows the api with this key instead of the database.
+    pub async fn webhook_apart(&self, key: &str) -> Result<Service> {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        fs::write(file("routes.key"), key)?;
+        let api = format!("http://{}", self.api.address.context("the api's address")?);
+        let (any, chain, pair, key) = ("127.0.0.1:0", file("tls.crt"), file("tls.key"), file("routes.key"));
+        let flags = ["--admin-listen", any, "--listen", any, "--tls-cert", &chain, "--tls-key", &pair];
+        let from = ["--routes-from", &api, "--routes-key-file", &key];
+        let flags = flags.into_iter().chain(from).map(str::to_owned).collect();
+        Service::start("drayage-webhook", Some("webhook"), flags).await
+    }
+
     /// One that takes the platform's images from a registry of this name.
     pub fn at(source_url: String) -> Builder {
         let source_flags = vec!["--source-registry".to_owned(), source_url];

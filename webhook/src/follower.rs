@@ -1,4 +1,4 @@
-//! Keeps the table of routes equal to the ledger: reads facts from the store's feed and publishes a new
+//! Keeps the table of routes equal to the ledger: reads facts from a feed and publishes a new
 //! snapshot. Admission never waits for it, and a table once published stays in force whatever happens to
 //! the database. `run` starts it.
 
@@ -10,11 +10,10 @@ use domain::fact::{DatabaseId, Revision};
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::Condition;
-use store::feed::{DatabaseUrl, Feed, FeedError};
 use tracing::{info, warn};
 
-/// Facts that are in memory beside the table while it is loaded.
-const PAGE: usize = 2_000;
+use crate::feed::{Feed, FeedError, Origin};
+
 /// How often a quiet database is known to be current.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for a database that cannot be read, before the first load and after it.
@@ -67,10 +66,10 @@ enum Lost {
     Foreign,
 }
 
-/// Follows one database.
+/// Follows one ledger.
 #[derive(Debug)]
 pub struct Follower {
-    database: DatabaseUrl,
+    origin: Origin,
     /// What every full load begins with; it holds the key of the hashes and the source's other names.
     empty: Table,
     routes: Arc<Routes>,
@@ -85,8 +84,8 @@ pub struct Follower {
 
 impl Follower {
     /// A follower that has not begun; `empty` is a table without facts.
-    pub fn new(database: DatabaseUrl, empty: Table, routes: Arc<Routes>, condition: Condition) -> Self {
-        Self { database, empty, routes, condition, seen: None, reload: false, told: None }
+    pub fn new(origin: Origin, empty: Table, routes: Arc<Routes>, condition: Condition) -> Self {
+        Self { origin, empty, routes, condition, seen: None, reload: false, told: None }
     }
 
     /// Follows until the shutdown.
@@ -105,9 +104,9 @@ impl Follower {
         }
     }
 
-    /// Follows one open database file until it is lost.
+    /// Follows one open feed until it is lost.
     async fn follow(&mut self) -> Lost {
-        let feed = match Feed::open(&self.database).await {
+        let feed = match self.origin.open().await {
             Ok(feed) => feed,
             Err(error) => return error.into(),
         };
@@ -116,7 +115,8 @@ impl Follower {
                 return lost;
             }
             loop {
-                match feed.changed(CONFIRM_EVERY).await {
+                let seen = self.seen.map_or(Revision(0), |(_, upto)| upto);
+                match feed.changed(seen, CONFIRM_EVERY).await {
                     Ok(true) => break,
                     Ok(false) => self.routes.confirm(),
                     Err(error) => return error.into(),
@@ -128,7 +128,7 @@ impl Follower {
     /// Reads what is new and puts it into force once it is complete.
     async fn catch_up(&mut self, feed: &Feed) -> Result<(), Lost> {
         let mut after = self.seen.map_or(Revision(0), |(_, upto)| upto);
-        let mut page = feed.page(after, PAGE).await?;
+        let mut page = feed.page(after).done().await?;
         if self.seen.is_some_and(|(database, _)| page.database != database) {
             return Err(Lost::Foreign);
         }
@@ -136,20 +136,20 @@ impl Follower {
         if self.reload || page.head < after {
             info!("the database was replaced or restored, reading all routes again");
             (after, next) = (Revision(0), Some(self.empty.clone()));
-            page = feed.page(after, PAGE).await?;
+            page = feed.page(after).done().await?;
         }
         loop {
             // The next page is read while this one is taken up.
             after = page.upto;
             let more = page.upto < page.head;
-            let following = more.then(|| feed.page(after, PAGE));
+            let following = more.then(|| feed.page(after));
             if !page.facts.is_empty() {
                 let in_force = || self.routes.table().as_deref().cloned();
                 let table = next.get_or_insert_with(|| in_force().unwrap_or_else(|| self.empty.clone()));
                 page.facts.into_iter().for_each(|fact| table.apply(fact));
             }
             let Some(following) = following else { break };
-            page = following.await?;
+            page = following.done().await?;
         }
         match next {
             Some(table) => self.routes.publish(table),
@@ -170,11 +170,9 @@ impl Follower {
     }
 
     fn tell(&mut self, lost: &Lost) {
-        self.reload |= matches!(lost, Lost::Feed(FeedError::Missing(_) | FeedError::Replaced(_)));
-        let text = match std::error::Error::source(lost) {
-            Some(cause) => format!("{lost}: {cause}"),
-            None => lost.to_string(),
-        };
+        self.reload |= matches!(lost, Lost::Feed(error) if error.forgets());
+        let causes = std::iter::successors(std::error::Error::source(lost), |cause| cause.source());
+        let text = causes.fold(lost.to_string(), |text, cause| format!("{text}: {cause}"));
         if self.told.as_ref() == Some(&text) {
             return;
         }

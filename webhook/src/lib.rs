@@ -3,12 +3,14 @@
 //! registry's credentials or speaks to a registry.
 
 pub mod admission;
+pub mod feed;
 pub mod follower;
 pub mod metrics;
 pub mod service;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,12 +20,13 @@ use hyper::service::service_fn;
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::{self, Health, Metrics};
-use runtime::program::ProcessArgs;
+use runtime::program::{ProcessArgs, UsageError};
 use runtime::reload::{self, PairFiles};
 use runtime::server::Server;
 use runtime::tls::{self, Certificate, ChainPath, KeyPath};
 use store::feed::DatabaseUrl;
 
+use crate::feed::{ApiUrl, Origin, RoutesFrom};
 use crate::follower::{Follower, Routes};
 use crate::metrics::AdmissionMetrics;
 use crate::service::Service;
@@ -50,8 +53,23 @@ pub struct Args {
     #[arg(long, env = "DRAYAGE_TLS_KEY", value_name = "FILE")]
     tls_key: KeyPath,
     /// The database that routes are followed in, as sqlite:PATH; it is only read, never made
-    #[arg(long, env = "DRAYAGE_DATABASE", value_name = "URL")]
-    database: DatabaseUrl,
+    #[arg(long, env = "DRAYAGE_DATABASE", value_name = "URL", required_unless_present = "routes_from")]
+    database: Option<DatabaseUrl>,
+    /// The api that routes are followed in instead, where the database is on another host
+    #[arg(
+        long,
+        env = "DRAYAGE_ROUTES_FROM",
+        value_name = "https://HOST[:PORT]",
+        conflicts_with = "database",
+        requires = "routes_key_file"
+    )]
+    routes_from: Option<ApiUrl>,
+    /// The file with the key for that api, a RouteReaderKey
+    #[arg(long, env = "DRAYAGE_ROUTES_KEY_FILE", value_name = "FILE")]
+    routes_key_file: Option<PathBuf>,
+    /// PEM certificates of authorities to trust for that api, beside the system's
+    #[arg(long, env = "DRAYAGE_TRUSTED_CA_FILE", value_name = "FILE")]
+    trusted_ca_file: Option<PathBuf>,
     /// Another name by which pods call the source registry, path included; repeat it for several
     #[arg(long, env = "DRAYAGE_POD_REGISTRY", value_delimiter = ',', value_name = "HOST[:PORT][/PATH]")]
     pod_registry: Vec<Address>,
@@ -94,7 +112,14 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     tokio::spawn(reload::follow(pair, certificate, health.condition("certificate"), shutdown.clone()));
 
     let empty = Table::new(random_key()?, &args.pod_registry);
-    let follower = Follower::new(args.database, empty, routes.clone(), health.condition("routes"));
+    let origin = match (args.database, args.routes_from, args.routes_key_file) {
+        (_, Some(url), Some(key_file)) => {
+            Origin::Api(RoutesFrom { url, key_file, trusted_ca_file: args.trusted_ca_file })
+        }
+        (Some(database), ..) => Origin::Database(database),
+        _ => return Err(UsageError::new("give --database or --routes-from".to_owned()).into()),
+    };
+    let follower = Follower::new(origin, empty, routes.clone(), health.condition("routes"));
     tokio::spawn(follower.run(shutdown.clone()));
 
     let service = Service::new(routes, args.unrouted.into(), admissions);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use domain::Timestamp;
 use domain::push::{Moved, Pullable};
 use domain::registry::RegistryId;
+use drayage_webhook::feed::Origin;
 use drayage_webhook::follower::{Follower, Routes};
 use routing::{Decision, Table};
 use runtime::Shutdown;
@@ -80,7 +81,7 @@ impl Following {
         };
         let condition = following.health.condition("routes");
         let empty = Table::new([4; 16], &[]);
-        let follower = Follower::new(url(folder), empty, following.routes.clone(), condition);
+        let follower = Follower::new(Origin::Database(url(folder)), empty, following.routes.clone(), condition);
         tokio::spawn(follower.run(following.shutdown.clone()));
         following
     }

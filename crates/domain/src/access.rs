@@ -49,6 +49,11 @@ impl Caller {
         matches!(self.role, Role::Admin | Role::Standard)
     }
 
+    /// Whether this caller may read the route feed.
+    pub fn may_read_routes(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::RouteReader)
+    }
+
     /// Whether this caller may read and re-push the algorithms of `owner`.
     pub fn may_operate(&self, owner: &Username) -> bool {
         self.is_admin() || self.may_manage(owner)

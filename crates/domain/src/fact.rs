@@ -5,13 +5,14 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::reference::{Digest, Repository, Tag};
 use crate::registry::{Address, RegistryId};
 
 /// A place in the one order of all that followers see; 0 is before everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Revision(pub u64);
 
 impl fmt::Display for Revision {
@@ -21,15 +22,16 @@ impl fmt::Display for Revision {
 }
 
 /// Tells one database from another, whatever file it lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseId(pub Uuid);
 
 /// Names an image of the ledger to followers. Small and dense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ImageId(pub u64);
 
 /// One thing that followers must know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Fact {
     /// The source registry that compiles resolve images in from now on; `--pod-registry` names it.
     Source(Address),
@@ -68,7 +70,7 @@ pub enum Fact {
 }
 
 /// The latest success of pushing one image to one registry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The image.
     pub image: ImageId,
@@ -85,7 +87,7 @@ pub struct Route {
 }
 
 /// Some facts in the order of their revisions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FactPage {
     /// Whose facts.
     pub database: DatabaseId,

@@ -1,5 +1,5 @@
 //! The words of the business and its rules. Everything above speaks in these types;
-//! nothing here does I/O, reads a clock or knows a wire format. Time is an argument.
+//! nothing here does I/O or reads a clock, and `wire` alone knows a wire format. Time is an argument.
 
 pub mod access;
 pub mod algorithm;
@@ -10,6 +10,7 @@ pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod version;
+mod wire;
 
 /// A moment, with at least millisecond precision.
 pub use jiff::Timestamp;

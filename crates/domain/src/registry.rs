@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::reference::{Host, ReferenceError, Repository, Tag};
@@ -11,7 +12,7 @@ use crate::reference::{Host, ReferenceError, Repository, Tag};
 pub const URL_LIMIT: usize = 128;
 
 /// Identifies a registry to administrators; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegistryId(pub Uuid);
 
 impl fmt::Display for RegistryId {
