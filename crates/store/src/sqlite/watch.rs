@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::connection::read_only;
 use crate::StoreError;
 
-/// How often `data_version` is read; a few microseconds each time.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often `data_version` is read.
+const INTERVAL: Duration = Duration::from_millis(60);
 
 /// A connection and the `data_version` that it saw last.
 pub(crate) struct Watch(Mutex<(Connection, i64)>);
@@ -37,21 +37,16 @@ fn data_version(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_one([], |row| row.get(0))
 }
 
-/// Asks `moved` every [`INTERVAL`] until it says so (`true`) or `at_most` has passed (`false`).
+/// Asks `moved` every [`INTERVAL`] until it says so (`true`) or `at_most` has passed (`false`). It is asked
+/// in place: a few microseconds, much less than another thread would cost.
 pub(crate) async fn until_moved<W, E>(
     watched: &Arc<W>,
     at_most: Duration,
     moved: fn(&W) -> Result<bool, E>,
-) -> Result<bool, E>
-where
-    W: Send + Sync + 'static,
-    E: From<StoreError> + Send + 'static,
-{
+) -> Result<bool, E> {
     let deadline = Instant::now() + at_most;
     loop {
-        let shared = Arc::clone(watched);
-        let asked = tokio::task::spawn_blocking(move || moved(&shared)).await;
-        if asked.unwrap_or(Err(StoreError::Stopped.into()))? {
+        if moved(watched)? {
             return Ok(true);
         }
         if Instant::now() >= deadline {
