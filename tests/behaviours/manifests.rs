@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use harness::claim::prove;
+use anyhow::{Context, Result, ensure};
+use harness::claim::{eventually, prove};
 use harness::cluster::Cluster;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn kustomizations() -> Result<Vec<PathBuf>> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
@@ -56,9 +56,7 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
     const REGISTRATIONS: &str = "mutatingwebhookconfigurations";
     const ADMISSION: &str = "admissionregistration.k8s.io";
     prove(async {
-        let cluster = Cluster::start().await?;
-        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays/default");
-        cluster.kubectl(&["apply", "-k", &overlay.to_string_lossy()]).await?;
+        let cluster = applied("default").await?;
         let needed = [
             (SYNCER, "", ["watch", "", "namespaces", ""]),
             (SYNCER, "runners", ["create", "", "secrets", ""]),
@@ -91,6 +89,86 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
         for (account, namespace, what) in excessive {
             ensure!(!may(&cluster, account, namespace, what).await?, "{account} may {what:?}");
         }
+        Ok(())
+    });
+}
+
+/// A control plane on which an overlay was applied, where nobody answers for the webhook.
+async fn applied(overlay: &str) -> Result<Cluster> {
+    let cluster = Cluster::start().await?;
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays");
+    cluster.kubectl(&["apply", "-k", &overlays.join(overlay).to_string_lossy()]).await?;
+    cluster.namespace("runners").await?;
+    Ok(cluster)
+}
+
+fn pod(name: &str, labels: &Value, image: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "runners", "labels": labels},
+        "spec": {"containers": [{"name": "runner", "image": image}]},
+    })
+}
+
+/// Waits until a pod is refused, because of this.
+async fn refused(cluster: &Cluster, pod: &Value, because: &str) -> Result<()> {
+    // The server takes a moment to hear of a policy; a pod that came through is taken away again.
+    eventually("a refusal", async || {
+        let Err(refusal) = cluster.create(pod).await else {
+            let name = |key: &str| pod["metadata"][key].as_str().context("a name");
+            let (pod, namespace) = (name("name")?, name("namespace")?);
+            cluster.kubectl(&["delete", "pod", "-n", namespace, pod, "--grace-period=0", "--force"]).await?;
+            anyhow::bail!("it was stored");
+        };
+        ensure!(format!("{refusal:#}").contains(because), "{refusal:#}");
+        Ok(())
+    })
+    .await
+}
+
+/// An image of the registry that the overlays name.
+const SOURCE_IMAGE: &str = "registry.platform.example/algorithms/ada/primes:1";
+
+#[test]
+fn pod_of_a_shared_namespace_names_the_source_registry_only_with_its_label() {
+    prove(async {
+        let cluster = applied("shared-namespaces").await?;
+        let runner = json!({"app.kubernetes.io/component": "algorithm-runner"});
+        refused(&cluster, &pod("secret", &json!({}), SOURCE_IMAGE), "needs the label").await?;
+        refused(&cluster, &pod("labelled", &runner, SOURCE_IMAGE), "pods.drayage.dev").await?;
+        // A pod that was there before can still be labelled and let go.
+        cluster.kubectl(&["create", "namespace", "old"]).await?;
+        let mut old = pod("old", &json!({}), SOURCE_IMAGE);
+        old["metadata"]["namespace"] = "old".into();
+        cluster.create(&old).await?;
+        cluster.kubectl(&["label", "namespace", "old", "drayage.dev/runners=enabled"]).await?;
+        let mut new = old.clone();
+        new["metadata"]["name"] = "new".into();
+        refused(&cluster, &new, "needs the label").await?;
+        cluster.kubectl(&["label", "pod", "-n", "old", "old", "touched=yes"]).await?;
+        // A container that runs before the others or is added later is no way round it.
+        let other = pod("other", &json!({}), "registry.platform.example.org/redis:7");
+        let mut before = other.clone();
+        before["spec"]["initContainers"] = json!([{"name": "before", "image": SOURCE_IMAGE}]);
+        refused(&cluster, &before, "needs the label").await?;
+        cluster.create(&other).await?;
+        let image = format!("--image={SOURCE_IMAGE}");
+        let debug = ["debug", "-n", "runners", "other", &image, "-c", "debugger", "--attach=false"];
+        let refusal = cluster.kubectl(&debug).await.err().context("a debugger of the source registry")?;
+        ensure!(format!("{refusal:#}").contains("needs the label"), "{refusal:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn overlay_that_fails_open_stores_pods_while_no_webhook_answers() {
+    prove(async {
+        let (closed, open) = tokio::try_join!(applied("default"), applied("fail-open"))?;
+        let pod = pod("runner", &json!({}), SOURCE_IMAGE);
+        refused(&closed, &pod, "pods.drayage.dev").await?;
+        let stored = open.create(&pod).await?;
+        ensure!(stored["spec"]["containers"][0]["image"] == SOURCE_IMAGE, "{stored}");
         Ok(())
     });
 }
