@@ -67,7 +67,7 @@ impl Routes {
 async fn tell(store: &Store, news: &watch::Sender<()>) {
     loop {
         match store.changed(LOOK_EVERY).await {
-            Ok(true) => _ = news.send_replace(()),
+            Ok(true) => news.send_replace(()),
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(error = %anyhow::Error::from(error), "the database cannot be watched");
