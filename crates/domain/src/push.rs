@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use hold::Hold;
+pub use hold::{Hold, Looked};
 
 /// How far a push has come; the documented vocabulary of builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -25,18 +25,29 @@ pub struct Hold {
     pub message: String,
 }
 
+/// How the push that failed came to see the registry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looked {
+    /// It was the probe.
+    pub is_probe: bool,
+    /// It brought a login of its own, other than the one that is stored with the registry.
+    pub with_own_login: bool,
+}
+
 impl Hold {
     /// What a failure at `now` makes of a registry's hold; `None` when the failure is one push's own
     /// affair. Pushes that were under way when the hold began fail after it without prolonging it, unless
     /// the registry asks for more time.
     pub fn after(
         before: Option<Self>,
-        is_probe: bool,
+        looked: Looked,
         failure: &Failure,
         now: Timestamp,
         jitter: f64,
     ) -> Option<Self> {
-        if !failure.registry_wide {
+        let Looked { is_probe, with_own_login } = looked;
+        // Limits are those of a login: somebody else's may be far from its own.
+        if !failure.registry_wide || (with_own_login && failure.reason == Reason::RateLimited) {
             return None;
         }
         let asked = failure.retry_after.map(|_| later(now, failure.asked_wait()));
@@ -82,6 +93,8 @@ impl Hold {
 mod tests {
     use super::*;
 
+    const PROBE: Looked = Looked { is_probe: true, with_own_login: false };
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
     }
@@ -96,32 +109,45 @@ mod tests {
 
     #[test]
     fn a_failure_of_one_push_holds_nobody_up() {
-        assert_eq!(Hold::after(None, false, &Failure::new(Reason::Denied, "403"), at(0), 1.0), None);
+        assert_eq!(
+            Hold::after(None, Looked::default(), &Failure::new(Reason::Denied, "403"), at(0), 1.0),
+            None
+        );
+    }
+
+    #[test]
+    fn the_limit_of_one_login_is_not_that_of_the_registry() {
+        let own = Looked { with_own_login: true, ..Looked::default() };
+        let limited = Failure { reason: Reason::RateLimited, ..wide(Some(40)) };
+        assert_eq!(Hold::after(None, own, &limited, at(0), 1.0), None);
+        assert!(Hold::after(None, Looked::default(), &limited, at(0), 1.0).is_some());
+        assert!(Hold::after(None, own, &wide(Some(40)), at(0), 1.0).is_some());
     }
 
     #[test]
     fn only_probes_make_the_wait_longer_and_it_stays_short() {
-        let mut hold = Hold::after(None, false, &wide(None), at(0), 1.0).expect("a hold");
+        let mut hold = Hold::after(None, Looked::default(), &wide(None), at(0), 1.0).expect("a hold");
         assert_eq!((hold.since, hold.failures, hold.until), (at(0), 1, at(1)));
-        let late = Hold::after(Some(hold.clone()), false, &wide(None), at(5), 1.0);
+        let late = Hold::after(Some(hold.clone()), Looked::default(), &wide(None), at(5), 1.0);
         assert_eq!(late.as_ref(), Some(&hold), "it was under way before");
         for (now, until) in [(1, 3), (3, 7), (7, 15), (15, 30), (30, 45)] {
-            hold = Hold::after(Some(hold), true, &wide(None), at(now), 1.0).expect("a hold");
+            hold = Hold::after(Some(hold), PROBE, &wide(None), at(now), 1.0).expect("a hold");
             assert_eq!((hold.since, hold.until), (at(0), at(until)));
         }
     }
 
     #[test]
     fn a_registry_is_left_alone_for_as_long_as_it_asks_but_an_hour() {
-        let hold = Hold::after(None, false, &wide(Some(40)), at(0), 0.0).expect("a hold");
+        let hold = Hold::after(None, Looked::default(), &wide(Some(40)), at(0), 0.0).expect("a hold");
         assert_eq!(hold.until, at(40));
-        let more = Hold::after(Some(hold), false, &wide(Some(100_000)), at(10), 0.0).expect("a hold");
+        let more =
+            Hold::after(Some(hold), Looked::default(), &wide(Some(100_000)), at(10), 0.0).expect("a hold");
         assert_eq!((more.failures, more.until), (1, at(3_610)));
     }
 
     #[test]
     fn pushes_are_given_up_when_both_they_and_the_hold_are_a_day_old() {
-        let hold = Hold::after(None, false, &wide(None), at(0), 1.0).expect("a hold");
+        let hold = Hold::after(None, Looked::default(), &wide(None), at(0), 1.0).expect("a hold");
         let day = DOWN_LIMIT.as_secs() as i64;
         assert_eq!(hold.given_up_at(at(day - 1)), None);
         assert_eq!(hold.given_up_at(at(day + 5)), Some(at(5)));
@@ -129,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_message_says_what_came_back_and_when_the_next_look_is_due() {
-        let hold = Hold::after(None, false, &wide(None), at(0), 1.0).expect("a hold");
+        let hold = Hold::after(None, Looked::default(), &wide(None), at(0), 1.0).expect("a hold");
         let told = hold.told(false);
         assert!(
             told.starts_with("refused; ") && told.contains("1 times since 2023-11-14T22:13:20Z"),

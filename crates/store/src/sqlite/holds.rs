@@ -1,7 +1,7 @@
 //! Statements of registries on hold. Whether and until when is `domain::push::Hold`'s to decide.
 
 use domain::Timestamp;
-use domain::push::{self, Failure, Hold};
+use domain::push::{self, Failure, Hold, Looked};
 use rusqlite::{Row, Transaction};
 
 use super::columns;
@@ -46,22 +46,24 @@ pub(super) fn note_failure(
     now: Timestamp,
     jitter: f64,
 ) -> Result<Option<Hold>, StoreError> {
-    let (registry, before, is_probe) = tx
+    let (registry, before, looked) = tx
         .prepare_cached(
-            "SELECT p.registry, h.*, coalesce(h.probe = p.id AND h.probe_lease = p.lease, 0) AS is_probe
+            "SELECT p.registry, h.*, coalesce(h.probe = p.id AND h.probe_lease = p.lease, 0) AS is_probe,
+                    EXISTS (SELECT 1 FROM push_credentials WHERE push = p.id AND generation = ?2) AS own_login
              FROM push p LEFT JOIN registry_hold h ON h.registry = p.registry WHERE p.id = ?1",
         )?
-        .query_one([held.push], |row| {
-            Ok((row.get::<_, i64>("registry")?, from_row(row)?, row.get::<_, bool>("is_probe")?))
+        .query_one((held.push, held.generation), |row| {
+            let looked = Looked { is_probe: row.get("is_probe")?, with_own_login: row.get("own_login")? };
+            Ok((row.get::<_, i64>("registry")?, from_row(row)?, looked))
         })?;
-    let hold = Hold::after(before, is_probe, failure, now, jitter);
+    let hold = Hold::after(before, looked, failure, now, jitter);
     match &hold {
         Some(hold) => {
             keep(tx, registry, hold)?;
             give_up(tx, registry, hold, now)?;
         }
         // Whatever failed, the registry answers.
-        None if is_probe => forget(tx, registry)?,
+        None if looked.is_probe => forget(tx, registry)?,
         None => {}
     }
     Ok(hold)

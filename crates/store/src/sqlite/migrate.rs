@@ -20,8 +20,10 @@ pub(super) fn found(db: &Connection) -> rusqlite::Result<u32> {
 
 /// Whether the file is Drayage's, or new.
 pub(super) fn is_ours(db: &Connection) -> rusqlite::Result<bool> {
-    let application: i32 = db.query_one("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = db.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    // In one look, or a file that another process makes between two would be nobody's.
+    let look = db.unchecked_transaction()?;
+    let application: i32 = look.query_one("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = look.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(application == APPLICATION || (application == 0 && tables == 0))
 }
 
