@@ -95,6 +95,32 @@ fn bad_gateway() -> Reply {
 }
 
 #[test]
+fn server_error_of_the_source_that_does_not_pass_ends_with_the_tries() {
+    on_stage(Setup::default(), async |stage| {
+        let built = stage.build(Image::small()?).await?;
+        stage.from.always(get("*/blobs/*"), answer(500).error("UNKNOWN", "out of sorts"));
+        stage.push(&built).await?.failed_after(3, "source_unreachable")?.says("out of sorts")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn source_that_asks_for_patience_is_heard_too() {
+    on_stage(Setup::default(), async |stage| {
+        let built = stage.build(Image::small()?).await?;
+        let busy = answer(429).with("retry-after", PATIENCE.to_string());
+        stage.from.once(get("*/manifests/sha256:*"), busy);
+        stage.ask(&built).await?;
+        stage.waits(&built, "rate_limited").await?;
+        stage.over(&built).await?.succeeded_after(2)?;
+        let seen = stage.from.seen(&get("*/manifests/sha256:*"));
+        let waited = seen[1].at - seen[0].at;
+        ensure!(waited > Duration::from_secs(PATIENCE), "asked again after {waited:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn bad_gateway_is_told_in_plain_words_and_tried_again() {
     on_stage(Setup::default(), async |stage| {
         let built = stage.build(Image::small()?).await?;

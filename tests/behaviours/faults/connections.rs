@@ -171,13 +171,27 @@ fn manifest_that_is_cut_short_is_read_by_the_next_try() {
 }
 
 #[test]
-fn wrong_content_length_is_a_source_that_serves_something_else() {
+fn wrong_content_length_that_stays_is_a_source_that_serves_something_else() {
     on_stage(Setup::default(), async |stage| {
         for more in [100, -100] {
             let built = stage.build(image()?).await?;
             stage.from.always(read(&built.image), Fault::Announce(more));
-            let digest = built.image.blobs[1].digest.clone();
-            stage.push(&built).await?.failed_after(1, "source_corrupt")?.says(&digest)?;
+            let digest = &built.image.blobs[1].digest;
+            stage.push(&built).await?.failed_after(1, "source_corrupt")?.says(digest)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_content_length_that_passes_costs_no_try() {
+    on_stage(Setup::default(), async |stage| {
+        let cases = [(get("*/blobs/*"), 100), (get("*/blobs/*"), -100), (get("*/manifests/sha256:*"), -100)];
+        for (when, more) in cases {
+            let built = stage.build(image()?).await?;
+            let rule = stage.from.once(when, Fault::Announce(more));
+            stage.push(&built).await?.succeeded_after(1)?;
+            ensure!(rule.applied() == 1, "{rule:?}");
         }
         Ok(())
     });
