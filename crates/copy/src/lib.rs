@@ -21,7 +21,7 @@ use http::StatusCode;
 
 pub use inventory::{Held, Inventory, Memory};
 use leaders::Leaders;
-use limits::Limits;
+use limits::{Limits, Share};
 use plan::Plan;
 pub use progress::{InFlight, Progress};
 use transfer::Transfer;
@@ -125,7 +125,8 @@ impl Copier {
             self.inventory.held(job.destination.host(), job.destination_repository, &digests),
         )
         .await;
-        let transfer = Transfer { copier: self, job, progress, source, destination, cautious };
+        let share = Share::default();
+        let transfer = Transfer { copier: self, job, progress, source, destination, share, cautious };
         stream::iter(plan.blobs.clone())
             .map(|blob| transfer.run(blob))
             .buffer_unordered(BLOBS_AT_ONCE)

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Blobs at once, to each destination.
 pub(crate) const PER_HOST: usize = 16;
 /// Blobs at once from each source, but for the one more that each destination may always read.
 const PER_SOURCE: usize = 48;
+/// Large blobs at once of one job: the places for them are never all one image's.
+const LARGE_PER_JOB: usize = 8;
 /// From how many bytes on a blob is large.
 const LARGE: u64 = 64 * 1024 * 1024;
 
@@ -34,10 +36,30 @@ struct Places {
     large: Arc<Semaphore>,
 }
 
+/// What one job may take of the places for large blobs.
+#[derive(Debug)]
+pub(crate) struct Share(Semaphore);
+
 /// The right to move one blob; given back when dropped.
 pub(crate) struct Permit {
     _all: Option<OwnedSemaphorePermit>,
     _large: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    /// Waits until the job has not too many large blobs under way; before any place is waited for.
+    pub(crate) async fn turn(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        match bytes {
+            LARGE.. => self.0.acquire().await.ok(),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(Semaphore::new(LARGE_PER_JOB))
+    }
 }
 
 impl Limits {

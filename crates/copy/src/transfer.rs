@@ -12,6 +12,7 @@ use futures_util::{Stream, stream};
 
 use crate::inventory::Held;
 use crate::leaders::Turn;
+use crate::limits::Share;
 use crate::progress::{Meter, Progress};
 use crate::{Copier, Job};
 
@@ -26,6 +27,7 @@ pub(crate) struct Transfer<'a> {
     /// What the inventory knows of the destination, and of the source.
     pub(crate) destination: HashMap<Digest, Held>,
     pub(crate) source: HashMap<Digest, Held>,
+    pub(crate) share: Share,
     /// Only what the destination shows counts: a mount was promised and not kept.
     pub(crate) cautious: bool,
 }
@@ -124,6 +126,7 @@ impl Transfer<'_> {
     async fn upload(&self, blob: &Blob, opened: Option<Upload>) -> Result<Moved, Failure> {
         let Job { source, source_repository, destination, destination_repository: here, .. } = self.job;
         let limits = &self.copier.limits;
+        let _turn = self.share.turn(blob.size).await;
         let _permit = limits.permit(destination.host(), blob.size).await;
         let _source_permit = limits.source_permit(source.host(), destination.host(), blob.size).await;
         let moving = self.progress.follow(blob.size);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use copy::{Copier, InFlight, Progress};
 use distribution::{Blob, Manifest};
 use domain::push::Reason;
+use tokio::sync::Semaphore;
 
 use crate::docker_registry::DockerRegistry;
 use crate::gateway::{Gateway, Verdict};
@@ -187,40 +188,63 @@ async fn a_child_that_cannot_be_copied_ends_the_copy_with_nothing_written() {
     }
 }
 
-#[tokio::test]
-async fn a_small_push_goes_through_while_huge_layers_stream_to_the_same_registry() {
-    let layers: Vec<Blob> =
-        (0..20u64).map(|number| Blob { digest: digest_of(&number.to_le_bytes()), size: 40 << 30 }).collect();
+/// Layers that are announced and never come, and the image of them.
+fn huge(seed: u64) -> (Vec<Blob>, Manifest) {
+    let digest = |number: u64| digest_of(&(seed + number).to_le_bytes());
+    let layers: Vec<Blob> = (0..20).map(|number| Blob { digest: digest(number), size: 40 << 30 }).collect();
     let described: Vec<_> = layers.iter().map(|layer| (layer.clone(), ", \"mediaType\": \"x/y\"")).collect();
-    let slow = image_of(b"{}", &described);
-    let (config, small_layer) = (b"{}".to_vec(), layer(1, 100_000));
-    let small = image(Family::Oci, &config, std::slice::from_ref(&small_layer));
-    let streaming = Arc::new(tokio::sync::Semaphore::new(0));
-    let started = streaming.clone();
-    let source = holding(vec![bytes_of(&slow), bytes_of(&small), config, small_layer], move |seen| {
-        let layer = layers.iter().find(|layer| seen.path.ends_with(layer.digest.as_str()))?;
+    let image = image_of(b"{}", &described);
+    (layers, image)
+}
+
+/// A source of images whose layers never come. Beginnings are counted for each image, and for all.
+async fn streaming(
+    images: [&(Vec<Blob>, Manifest); 2],
+    things: Vec<Vec<u8>>,
+) -> (Scripted, Arc<[Semaphore; 3]>) {
+    let begun = Arc::new([0; 3].map(Semaphore::new));
+    let (counting, layers) = (begun.clone(), images.map(|(layers, _)| layers.clone()));
+    let manifests = images.into_iter().map(|(_, image)| bytes_of(image));
+    let source = holding(manifests.chain(things).collect(), move |seen| {
+        let is_asked = |layer: &&Blob| seen.path.ends_with(layer.digest.as_str());
+        let found = layers
+            .iter()
+            .enumerate()
+            .find_map(|(image, layers)| Some((image, layers.iter().find(is_asked)?)));
+        let (image, layer) = found?;
         if seen.method == "GET" {
-            started.add_permits(1);
+            counting[image].add_permits(1);
+            counting[2].add_permits(1);
         }
-        // What is announced never comes.
         Some(Reply::new(200).header("Content-Length", layer.size.to_string()).body("beginning"))
     })
     .await;
+    (source, begun)
+}
+
+#[tokio::test]
+async fn a_small_push_goes_through_while_huge_layers_stream_to_the_same_registry() {
     let Some(to) = DockerRegistry::open() else { return };
+    let (one, other) = (huge(0), huge(100));
+    let (config, small_layer) = (b"{}".to_vec(), layer(1, 100_000));
+    let small = image(Family::Oci, &config, std::slice::from_ref(&small_layer));
+    let (source, begun) = streaming([&one, &other], vec![bytes_of(&small), config, small_layer]).await;
     let (source, destination) = (registry(&source.host, None), registry(&to.host, None));
-    let (copier, at) = (Copier::default(), destination_repository());
-    let progress = Progress::default();
-    let other = "enterprise/slow".parse().expect("a repository");
-    let slowly = copy_with(&copier, &source, &slow.digest, &destination, &other, &progress);
-    let quickly = async {
-        let full = streaming.acquire_many(12).await;
-        let progress = Progress::default();
-        let moved = copy_with(&copier, &source, &small.digest, &destination, &at, &progress).await;
-        drop(full);
-        moved
+    let copier = Copier::default();
+    let copied = async |image: &Manifest, name: &str| {
+        let (at, progress) = (name.parse().expect("a repository"), Progress::default());
+        copy_with(&copier, &source, &image.digest, &destination, &at, &progress).await
+    };
+    let small_one = async {
+        // All the places of large blobs are taken, and not all of them by one image.
+        for (image, count) in [(0, 4), (1, 4), (2, 12)] {
+            begun[image].acquire_many(count).await.expect("it stays open").forget();
+        }
+        copied(&small, destination_repository().as_str()).await
     };
     tokio::select! {
-        ended = slowly => panic!("{ended:?}"),
-        moved = quickly => assert!(moved.expect("copied").uploaded > 100_000),
+        ended = copied(&one.1, "enterprise/one") => panic!("{ended:?}"),
+        ended = copied(&other.1, "enterprise/other") => panic!("{ended:?}"),
+        moved = small_one => assert!(moved.expect("copied").uploaded > 100_000),
     }
 }
