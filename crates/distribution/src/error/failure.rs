@@ -45,6 +45,8 @@ impl Error {
     fn is_registry_wide(&self) -> bool {
         match &self.cause {
             Cause::Connect(_) | Cause::TokenService { .. } => true,
+            // The smallest of questions; what hangs later may be one image's affair.
+            Cause::Stalled(_) => self.action == Action::Resolve,
             Cause::Status(answer) => {
                 let busy =
                     matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
