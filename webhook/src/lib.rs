@@ -3,9 +3,12 @@
 //! registry's credentials or speaks to a registry.
 
 pub mod admission;
+pub mod certificates;
 pub mod feed;
 pub mod follower;
+pub mod kubernetes;
 pub mod metrics;
+mod registration;
 pub mod service;
 
 use std::convert::Infallible;
@@ -19,15 +22,17 @@ use domain::registry::Address;
 use hyper::service::service_fn;
 use routing::Table;
 use runtime::Shutdown;
-use runtime::admin::{self, Health, Metrics};
+use runtime::admin::{self, Condition, Health, Metrics};
 use runtime::program::{ProcessArgs, UsageError};
 use runtime::reload::{self, PairFiles};
 use runtime::server::Server;
 use runtime::tls::{self, Certificate, ChainPath, KeyPath};
 use store::feed::DatabaseUrl;
 
+use crate::certificates::{Keeper, Lives, Trusted};
 use crate::feed::{ApiUrl, Origin, RoutesFrom};
 use crate::follower::{Follower, Routes};
+use crate::kubernetes::{Cluster, Kubernetes};
 use crate::metrics::AdmissionMetrics;
 use crate::service::Service;
 
@@ -47,11 +52,15 @@ pub struct Args {
     admin_listen: SocketAddr,
     /// The certificate chain in PEM, the server's own first; awaited while missing, taken up again when
     /// its bytes change
-    #[arg(long, env = "DRAYAGE_TLS_CERT", value_name = "FILE")]
-    tls_cert: ChainPath,
+    #[arg(long, env = "DRAYAGE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<ChainPath>,
     /// The certificate's private key in PEM
-    #[arg(long, env = "DRAYAGE_TLS_KEY", value_name = "FILE")]
-    tls_key: KeyPath,
+    #[arg(long, env = "DRAYAGE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<KeyPath>,
+    /// The cluster in which it keeps its own certificates, and caBundle of the webhook configuration:
+    /// off, in-cluster or kubeconfig:PATH. With --tls-cert both are left to whoever gives that
+    #[arg(long, env = "DRAYAGE_KUBERNETES", default_value = "off", value_name = "CLUSTER")]
+    kubernetes: Kubernetes,
     /// The database that routes are followed in, as sqlite:PATH; it is only read, never made
     #[arg(long, env = "DRAYAGE_DATABASE", value_name = "URL", required_unless_present = "routes_from")]
     database: Option<DatabaseUrl>,
@@ -98,23 +107,24 @@ impl AsRef<ProcessArgs> for Args {
 /// # Errors
 /// What keeps it from starting: an address that is taken, or no source of random numbers.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let pair = args.pair().await?;
     let health = Health::default();
     let routes = Arc::new(Routes::default());
     let metrics = Metrics::new()?;
     let admissions = AdmissionMetrics::register(metrics.registry())?;
     let metrics = metrics::with_routes(metrics, routes.clone())?;
-
     let certificate = Certificate::default();
+    let metrics = metrics::with_certificate(metrics, certificate.clone())?;
+
     let server = Server::bind("webhook", args.listen, Some(tls::server_config(&certificate)?)).await?;
     admin::start(args.admin_listen, health.clone(), metrics, shutdown.clone()).await?;
 
-    let pair = PairFiles { chain: args.tls_cert, key: args.tls_key };
-    tokio::spawn(reload::follow(pair, certificate, health.condition("certificate"), shutdown.clone()));
-
+    let authorities = pair.start(certificate, health.condition("certificate"), shutdown.clone());
     let empty = Table::new(random_key()?, &args.pod_registry);
     let origin = match (args.database, args.routes_from, args.routes_key_file) {
         (_, Some(url), Some(key_file)) => {
-            Origin::Api(RoutesFrom { url, key_file, trusted_ca_file: args.trusted_ca_file })
+            let trusted_ca_file = args.trusted_ca_file;
+            Origin::Api(RoutesFrom { url, key_file, trusted_ca_file, authorities })
         }
         (Some(database), ..) => Origin::Database(database),
         _ => return Err(UsageError::new("give --database or --routes-from".to_owned()).into()),
@@ -132,6 +142,47 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     server.serve(connection, shutdown).await;
     Ok(())
+}
+
+/// Where the server's certificate comes from.
+enum Pair {
+    Given(PairFiles),
+    Kept(Cluster),
+}
+
+impl Args {
+    async fn pair(&self) -> anyhow::Result<Pair> {
+        if let (Some(chain), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
+            return Ok(Pair::Given(PairFiles { chain, key }));
+        }
+        let cluster = self.kubernetes.cluster().await.map_err(|error| UsageError::new(chain(&error)))?;
+        let missing = "give --tls-cert and --tls-key, or --kubernetes to have it keep its certificates";
+        Ok(Pair::Kept(cluster.ok_or_else(|| UsageError::new(missing))?))
+    }
+}
+
+impl Pair {
+    /// Has the server show it, and gives the authorities of the installation, where they are kept.
+    fn start(self, certificate: Certificate, condition: Condition, shutdown: Shutdown) -> Trusted {
+        match self {
+            Self::Given(files) => {
+                tokio::spawn(reload::follow(files, certificate, condition, shutdown));
+                Trusted::default()
+            }
+            Self::Kept(cluster) => {
+                let keeper = Keeper::new(cluster, Lives::default(), certificate, condition);
+                let trusted = keeper.trusted();
+                tokio::spawn(keeper.run(shutdown));
+                trusted
+            }
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn random_key() -> anyhow::Result<[u8; 16]> {
@@ -173,10 +224,34 @@ mod tests {
 
     #[test]
     fn a_wrong_flag_is_a_usage_error() {
-        for wrong in [["--unrouted", "maybe"], ["--pod-registry", "ftp://x.example"], ["--listen", "nowhere"]]
-        {
+        for wrong in [
+            ["--unrouted", "maybe"],
+            ["--pod-registry", "ftp://x.example"],
+            ["--listen", "nowhere"],
+            ["--kubernetes", "on"],
+        ] {
             assert!(parsed(&wrong).is_err(), "{wrong:?}");
         }
         assert!(Args::try_parse_from(["drayage-webhook", "--database", "postgres://x"]).is_err());
+        let half = ["drayage-webhook", "--database", "sqlite:/d.db", "--tls-cert", "c"];
+        assert!(Args::try_parse_from(half).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_given_or_kept() {
+        let pair = async |flags: &[&str]| {
+            let args = [&["drayage-webhook", "--database", "sqlite:/d.db"], flags].concat();
+            Args::try_parse_from(args).unwrap().pair().await
+        };
+        let given = ["--tls-cert", "c", "--tls-key", "k", "--kubernetes", "kubeconfig:/none"];
+        assert!(matches!(pair(&given).await, Ok(Pair::Given(_))));
+        for (flags, told) in [
+            (&[][..], "--kubernetes to have it keep"),
+            (&["--kubernetes", "in-cluster"], "this is no pod"),
+            (&["--kubernetes", "kubeconfig:/none"], "kubeconfig:/none"),
+        ] {
+            let error = pair(flags).await.err().unwrap();
+            assert!(error.is::<UsageError>() && error.to_string().contains(told), "{error}");
+        }
     }
 }

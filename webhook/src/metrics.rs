@@ -1,13 +1,15 @@
-//! The webhook's metrics: `drayage_admission_*` counted by the service, `drayage_routes*` read from the
-//! routes at each scrape. Labels are bounded: never an image, a namespace or a registry.
+//! The webhook's metrics: `drayage_admission_*` counted by the service, the routes and the certificate read
+//! at each scrape. Labels are bounded: never an image, a namespace or a registry.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use routing::patch::Outcome;
 use runtime::admin::Metrics;
+use runtime::tls::Certificate;
 
+use crate::certificates;
 use crate::follower::Routes;
 
 /// Seconds. From 50 µs, about what one admission takes, to the timeout of the webhook configuration.
@@ -63,6 +65,21 @@ impl AdmissionMetrics {
     pub(crate) fn malformed(&self) {
         self.malformed.inc();
     }
+}
+
+/// Adds the gauge of the certificate in force, 0 while there is none.
+pub(crate) fn with_certificate(metrics: Metrics, certificate: Certificate) -> prometheus::Result<Metrics> {
+    let name = "drayage_certificate_expiry_seconds";
+    let left = Gauge::new(name, "Until the certificate that is served expires")?;
+    metrics.registry().register(Box::new(left.clone()))?;
+    Ok(metrics.on_scrape(move || {
+        let expires = certificate.leaf().and_then(|leaf| certificates::expiry_of(&leaf));
+        left.set(expires.map_or(0.0, |expires| match expires.duration_since(SystemTime::now()) {
+            Ok(left) => left.as_secs_f64(),
+            Err(since) => -since.duration().as_secs_f64(),
+        }));
+        std::future::ready(())
+    }))
 }
 
 /// Adds the gauges of the table in force.

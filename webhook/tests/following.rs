@@ -81,7 +81,8 @@ impl Following {
         };
         let condition = following.health.condition("routes");
         let empty = Table::new([4; 16], &[]);
-        let follower = Follower::new(Origin::Database(url(folder)), empty, following.routes.clone(), condition);
+        let follower =
+            Follower::new(Origin::Database(url(folder)), empty, following.routes.clone(), condition);
         tokio::spawn(follower.run(following.shutdown.clone()));
         following
     }

@@ -85,6 +85,11 @@ impl Certificate {
         Ok(())
     }
 
+    /// The server's own certificate, in DER.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        self.0.load().as_ref()?.cert.first().cloned()
+    }
+
     /// Whether there is one to show; without one every handshake is refused.
     pub fn is_present(&self) -> bool {
         self.0.load().is_some()

@@ -12,6 +12,8 @@ use http::{StatusCode, Uri};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 
+use crate::certificates::Trusted;
+
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// From a request to the end of its answer, beside what the api was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -47,6 +49,8 @@ pub struct RoutesFrom {
     pub key_file: PathBuf,
     /// Authorities to trust beside the system's.
     pub trusted_ca_file: Option<PathBuf>,
+    /// Those of the installation, whose certificate the api serves too.
+    pub authorities: Trusted,
 }
 
 /// The api's routes cannot be read.
@@ -127,6 +131,8 @@ impl RoutesFrom {
             let authorities = Certificate::from_pem_bundle(&read("--trusted-ca-file", file)?);
             client = client.tls_certs_merge(authorities.map_err(RemoteError::Authorities)?);
         }
+        let own = Certificate::from_pem_bundle(&self.authorities.pem()).map_err(RemoteError::Authorities)?;
+        client = client.tls_certs_merge(own);
         let client = client.build().map_err(RemoteError::Authorities)?;
         Ok(Remote { client, url: format!("{}/v1/routes", self.url.0), key_file: self.key_file.clone() })
     }
