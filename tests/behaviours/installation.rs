@@ -33,6 +33,13 @@ impl Api {
         Ok(api)
     }
 
+    /// Makes a key of a type for a user.
+    async fn make_key(&self, username: &str, key_type: &str) -> Result<String> {
+        let body = json!({"key_label": "of a test", "key_type": key_type});
+        let made = self.call(Method::POST, &format!("users/{username}/keys"), Some(body)).await?;
+        Ok(made["api_key"].as_str().context("a key")?.to_owned())
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let request = self.client.request(method, format!("https://{API}/v1/{path}"));
         let request = request.header("authorization", format!("Simple {}", self.key));
@@ -47,71 +54,134 @@ impl Api {
     }
 }
 
-#[test]
-fn overlay_of_one_pod_makes_pods_run_from_the_enterprises_registry() {
-    prove(async {
+/// An overlay on a node, whose api and syncer are ready.
+struct Installed {
+    node: Node,
+    installation: Installation,
+    api: Api,
+    source: Registry,
+    enterprise: Registry,
+    /// The login that reads from the enterprise's registry.
+    login: Login,
+    image: Image,
+}
+
+impl Installed {
+    async fn from(overlay: &str) -> Result<Self> {
         let node = Node::start().await?;
         let login = Login::new("reader")?;
         let (source, enterprise) =
             tokio::try_join!(node.registry(Vec::new()), node.registry(vec![login.clone()]))?;
-        let installation = Installation::apply(&node, "single", &source).await?;
-        installation.ready(&node).await?;
+        let installation = Installation::apply(&node, overlay, &source).await?;
+        installation.ready(&node, "drayage").await?;
+        let api = Api::of(&node, &installation).await?;
+        let image = Image::builder().program()?.label("algorithm", "primes").finish()?;
+        node.cluster.namespace(NAMESPACE).await?;
+        node.pull_secret(NAMESPACE, &enterprise, &login).await?;
+        Ok(Self { node, installation, api, source, enterprise, login, image })
+    }
 
-        let ran = runs_from_the_enterprise(&node, &installation, source, enterprise, login).await;
-        match ran {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.context(installation.log(&node).await?)),
+    /// Compiles an algorithm, has it pushed, and gives the image that a pod's author writes.
+    async fn push(&self) -> Result<String> {
+        let api = &self.api;
+        self.source.push(&self.image, "algorithms/ada/primes", "first").await?;
+        let registry = json!({
+            "name": "enterprise",
+            "registry_url": format!("{}/inspected", self.enterprise.url()),
+            "registry_username": self.login.username,
+            "registry_password": self.login.password,
+        });
+        let registry = api.call(Method::POST, "registries", Some(registry)).await?["id"].clone();
+        let key = api.make_key("ada", "ManagementKey").await?;
+        let ada = Api { key, client: api.client.clone() };
+        let algorithm = json!({"name": "primes", "details": {"label": "Primes"}});
+        ada.call(Method::POST, "algorithms/ada", Some(algorithm)).await?;
+        let push = json!({"commitSha": "first", "registry_push_credentials": {"registry_id": registry}});
+        let built = ada.call(Method::POST, "algorithms/ada/primes/compile", Some(push)).await?;
+        let hash = built["version_info"]["git_hash"].as_str().context("a version hash")?;
+        let status = format!("algorithms/ada/primes/versions/{hash}/registry");
+        eventually("the push", async || {
+            let statuses = ada.call(Method::GET, &status, None).await?;
+            ensure!(statuses[0]["status"] == "succeeded", "{statuses}");
+            Ok(())
+        })
+        .await?;
+        let image = format!("{}/algorithms/ada/primes:{hash}", self.source.host());
+        eventually("the route", async || self.is_routed(&image).await).await?;
+        Ok(image)
+    }
+
+    /// Whether webhooks route a pod, whichever of them is asked.
+    async fn is_routed(&self, image: &str) -> Result<()> {
+        for _ in 0..8 {
+            let name = ["run", "-n", NAMESPACE, "asked", "--image", image, "--dry-run=server"];
+            let pod = self.node.cluster.get(&name).await?;
+            let container = &pod["spec"]["containers"][0];
+            ensure!(container["image"].as_str().is_some_and(|image| image.contains("/inspected/")), "{pod}");
         }
+        Ok(())
+    }
+
+    /// Creates a pod and checks that it runs the enterprise's image.
+    async fn runs(&self, name: &str, image: &str) -> Result<()> {
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"run": name}},
+            "spec": {"containers": [{"name": "algorithm", "image": image}]},
+        });
+        self.node.cluster.create(&pod).await?;
+        let status = self.node.runs(NAMESPACE, &format!("run={name}"), "algorithm").await?;
+        let routed =
+            format!("{}/inspected/algorithms/ada/primes@{}", self.enterprise.host(), self.image.digest);
+        ensure!(status["imageID"] == routed, "{status} instead of {routed}");
+        Ok(())
+    }
+
+    /// What came of a claim, with everything that the installed programs logged if nothing did.
+    async fn told(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(self.installation.log(&self.node).await?)),
+        }
+    }
+}
+
+#[test]
+fn overlay_of_one_pod_makes_pods_run_from_the_enterprises_registry() {
+    prove(async {
+        let installed = Installed::from("single").await?;
+        let claim = async {
+            let image = installed.push().await?;
+            installed.runs("primes", &image).await
+        };
+        installed.told(claim.await).await
     });
 }
 
-/// Compiles and pushes an algorithm, and has a pod run it.
-async fn runs_from_the_enterprise(
-    node: &Node,
-    installation: &Installation,
-    source: Registry,
-    enterprise: Registry,
-    login: Login,
-) -> Result<()> {
-    let image = Image::builder().program()?.label("algorithm", "primes").finish()?;
-    source.push(&image, "algorithms/ada/primes", "first").await?;
-    let api = Api::of(node, installation).await?;
-    let registry = json!({
-        "name": "enterprise",
-        "registry_url": format!("{}/inspected", enterprise.url()),
-        "registry_username": login.username,
-        "registry_password": login.password,
-    });
-    let registry = api.call(Method::POST, "registries", Some(registry)).await?["id"].clone();
-    let key = json!({"key_label": "of a test"});
-    let key = api.call(Method::POST, "users/ada/keys", Some(key)).await?["api_key"].clone();
-    let api = Api { key: key.as_str().context("a key")?.to_owned(), ..api };
-    let algorithm = json!({"name": "primes", "details": {"label": "Primes"}});
-    api.call(Method::POST, "algorithms/ada", Some(algorithm)).await?;
-    let push = json!({"commitSha": "first", "registry_push_credentials": {"registry_id": registry}});
-    let built = api.call(Method::POST, "algorithms/ada/primes/compile", Some(push)).await?;
-    let hash = built["version_info"]["git_hash"].as_str().context("a version hash")?;
-    let status = format!("algorithms/ada/primes/versions/{hash}/registry");
-    eventually("the push", async || {
-        let statuses = api.call(Method::GET, &status, None).await?;
-        ensure!(statuses[0]["status"] == "succeeded", "{statuses}");
-        Ok(())
-    })
-    .await?;
+#[test]
+fn webhooks_of_their_own_go_on_when_one_of_them_and_the_volumes_pod_are_gone() {
+    prove(async {
+        let installed = Installed::from("own-certificates").await?;
+        let (node, installation) = (&installed.node, &installed.installation);
+        let claim = async {
+            let key = installed.api.make_key("webhook", "RouteReaderKey").await?;
+            installation.give_routes_key(node, &key).await?;
+            installation.ready(node, "drayage-webhook").await?;
+            let image = installed.push().await?;
+            installed.runs("before", &image).await?;
 
-    node.cluster.namespace(NAMESPACE).await?;
-    node.pull_secret(NAMESPACE, &enterprise, &login).await?;
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "primes", "namespace": NAMESPACE, "labels": {"run": "primes"}},
-        "spec": {"containers": [
-            {"name": "algorithm", "image": format!("{}/algorithms/ada/primes:{hash}", source.host())},
-        ]},
+            let gone = ["scale", "deployment", "-n", "drayage", "drayage", "--replicas=0"];
+            node.cluster.kubectl(&gone).await?;
+            let webhooks = "app.kubernetes.io/name=drayage-webhook";
+            let webhooks = node.cluster.get(&["get", "pods", "-n", "drayage", "-l", webhooks]).await?;
+            let one = webhooks["items"][0]["metadata"]["name"].as_str().context("a webhook")?;
+            node.cluster.kubectl(&["delete", "pod", "-n", "drayage", one, "--wait=false"]).await?;
+            let waiting = ["wait", "pods", "-n", "drayage", "-l", "app.kubernetes.io/name=drayage"];
+            node.cluster.kubectl(&[&waiting[..], &["--for=delete", "--timeout=60s"]].concat()).await?;
+            installed.is_routed(&image).await?;
+            installed.runs("after", &image).await
+        };
+        installed.told(claim.await).await
     });
-    node.cluster.create(&pod).await?;
-    let status = node.runs(NAMESPACE, "run=primes", "algorithm").await?;
-    let routed = format!("{}/inspected/algorithms/ada/primes@{}", enterprise.host(), image.digest);
-    ensure!(status["imageID"] == routed, "{status} instead of {routed}");
-    Ok(())
 }

@@ -20,6 +20,8 @@ use crate::registry::Registry;
 
 const PROGRAMS: [&str; 3] = ["drayage-api", "drayage-syncer", "drayage-webhook"];
 const NAMESPACE: &str = "drayage";
+/// The address of the api's Service, where it cannot be left to the cluster.
+const API: &str = "10.0.0.80";
 /// Whom the manifests run everything as.
 const USER: u32 = 65532;
 
@@ -65,14 +67,21 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Waits until every replica of every Deployment is ready.
-    pub async fn ready(&self, node: &Node) -> Result<()> {
-        let wait = ["rollout", "status", "deployment", "-n", NAMESPACE, "--timeout=120s"];
+    /// Waits until every replica of a Deployment is ready.
+    pub async fn ready(&self, node: &Node, deployment: &str) -> Result<()> {
+        let deployment = format!("deployment/{deployment}");
+        let wait = ["rollout", "status", &deployment, "-n", NAMESPACE, "--timeout=120s"];
         let waited = node.cluster.kubectl(&wait).await;
         if waited.is_err() {
             let pods = node.cluster.kubectl(&["describe", "pods", "-n", NAMESPACE]).await?;
             return waited.map(drop).context(pods);
         }
+        Ok(())
+    }
+
+    /// Gives the webhooks the key with which they follow the api.
+    pub async fn give_routes_key(&self, node: &Node, key: &str) -> Result<()> {
+        node.cluster.create(&secret("drayage-routes", "Opaque", &json!({"routes.key": key}))).await?;
         Ok(())
     }
 
@@ -96,21 +105,13 @@ impl Installation {
         let names = ["drayage-api.drayage.svc", "drayage-webhook.drayage.svc"];
         let pair = self.authority.write_pair_for(self.folder.path(), &names)?;
         let (chain, key) = (fs::read_to_string(pair.chain)?, fs::read_to_string(pair.key)?);
-        let secret = |name: &str, kind: &str, data: Value| {
-            json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": name, "namespace": NAMESPACE},
-                "type": kind,
-                "stringData": data,
-            })
-        };
         let keys = json!({"seal.key": BASE64.encode(bytes), "admin.key": self.admin_key});
+        let tls = json!({"tls.crt": chain, "tls.key": key, "ca.crt": self.authority.pem()});
         let source = json!({".dockerconfigjson": json!({"auths": {}}).to_string()});
         Ok([
-            secret("drayage-keys", "Opaque", keys),
-            secret("drayage-source-registry", "kubernetes.io/dockerconfigjson", source),
-            secret("drayage-tls", "kubernetes.io/tls", json!({"tls.crt": chain, "tls.key": key})),
+            secret("drayage-keys", "Opaque", &keys),
+            secret("drayage-source-registry", "kubernetes.io/dockerconfigjson", &source),
+            secret("drayage-tls", "kubernetes.io/tls", &tls),
         ])
     }
 
@@ -132,6 +133,16 @@ impl Installation {
     }
 }
 
+fn secret(name: &str, kind: &str, data: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "type": kind,
+        "stringData": data,
+    })
+}
+
 /// The overlay with the two things set that its kustomization says to set.
 fn set(overlay: &str, image: &str, source: &str) -> Value {
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
@@ -141,11 +152,37 @@ fn set(overlay: &str, image: &str, source: &str) -> Value {
         "metadata": {"name": "drayage", "namespace": NAMESPACE},
         "data": {"DRAYAGE_SOURCE_REGISTRY": source},
     });
+    let mut patches = vec![json!({"patch": config.to_string()})];
+    if overlay != "single" {
+        // The node has no DNS that knows Services.
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "drayage-api", "namespace": NAMESPACE},
+            "spec": {"clusterIP": API},
+        });
+        let known = json!([{"ip": API, "hostnames": ["drayage-api.drayage.svc"]}]);
+        let webhook = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "drayage-webhook", "namespace": NAMESPACE},
+            "spec": {"template": {"spec": {"hostAliases": known}}},
+        });
+        // The syncer knows no cluster yet, and refuses to be told of one.
+        let off = json!([{"name": "syncer", "env": [{"name": "DRAYAGE_KUBERNETES", "value": "off"}]}]);
+        let syncer = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "drayage", "namespace": NAMESPACE},
+            "spec": {"template": {"spec": {"containers": off}}},
+        });
+        patches.extend([service, webhook, syncer].map(|patch| json!({"patch": patch.to_string()})));
+    }
     json!({
         "resources": [format!("manifests/overlays/{overlay}")],
         "sortOptions": {"order": "fifo"},
         "images": [{"name": "registry.example/drayage", "newName": name, "newTag": tag}],
-        "patches": [{"patch": config.to_string()}],
+        "patches": patches,
     })
 }
 
