@@ -7,12 +7,14 @@ mod course;
 mod ways;
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::reference::{Digest, Repository};
 use futures_util::Stream;
 use futures_util::future::try_join;
 use http::{Method, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
 use self::body::Body;
@@ -26,6 +28,9 @@ use crate::transport::Exchange;
 /// The smallest chunk that a registry takes (distribution spec, "Pushing a blob in chunks").
 const CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
 
+/// How long an upload may wait for its turn before another is opened instead: registries forget them.
+const FRESH: Duration = Duration::from_secs(300);
+
 /// An upload that a registry has opened and that awaits its bytes.
 #[derive(Debug)]
 pub struct Upload {
@@ -35,6 +40,7 @@ pub struct Upload {
     chunk_min: u64,
     /// How many bytes the registry has taken for good.
     offset: u64,
+    opened_at: Instant,
 }
 
 /// What became of asking for a mount.
@@ -116,7 +122,7 @@ impl Registry {
     {
         let purpose = Purpose::push(Action::Upload, repository);
         let mut course = Course::new(self.home().learnt().habits(self.home().url()));
-        let mut opened = opened;
+        let mut opened = opened.filter(|upload| upload.opened_at.elapsed() < FRESH);
         loop {
             let from = opened.as_ref().map_or(0, |upload| upload.offset);
             let upload = async {
@@ -160,7 +166,10 @@ impl Registry {
     fn opened(&self, purpose: &Purpose<'_>, exchange: &Exchange) -> Result<Upload, Error> {
         let chunk_min = exchange.header(CHUNK_MIN_LENGTH).and_then(|length| length.parse().ok());
         match exchange.location() {
-            Some(location) => Ok(Upload { location, chunk_min: chunk_min.unwrap_or(0), offset: 0 }),
+            Some(location) => {
+                let (chunk_min, opened_at) = (chunk_min.unwrap_or(0), Instant::now());
+                Ok(Upload { location, chunk_min, offset: 0, opened_at })
+            }
             None => Err(self.error(purpose, Cause::Protocol("an upload without a Location".to_owned()))),
         }
     }

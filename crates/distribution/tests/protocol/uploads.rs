@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use distribution::{Cause, Error, UploadError};
+use distribution::{Cause, Error, Mounted, UploadError};
 use domain::push::Reason;
 use futures_util::future::ready;
 use futures_util::{StreamExt as _, stream};
@@ -179,4 +180,25 @@ async fn a_refusal_in_the_middle_of_an_upload_is_read() {
     let registry = registry(&server.host, None);
     let error = upload(&registry, &vec![7; 8 << 20]).await.expect_err("refused");
     assert_eq!(failure(&error, "hunter2").reason, Reason::Denied, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_has_waited_too_long_is_not_used() {
+    let server = Scripted::start(|seen| match seen.method.as_str() {
+        "POST" => {
+            Reply::new(202).header("Location", if seen.path.contains("mount=") { "/old" } else { "/new" })
+        }
+        _ => Reply::new(201),
+    })
+    .await;
+    let registry = registry(&server.host, None);
+    let read = |_| ready(Ok(stream::iter([Ok::<_, Error>(Bytes::from_static(LAYER))])));
+    tokio::time::pause();
+    for (waits, used) in [(Duration::from_secs(200), "PUT /old"), (Duration::from_secs(400), "PUT /new")] {
+        let mounted = registry.mount(&repository(), &repository(), &digest_of(LAYER)).await;
+        let Ok(Mounted::Upload(opened)) = mounted else { panic!("{mounted:?}") };
+        tokio::time::advance(waits).await;
+        registry.upload(&repository(), Some(opened), &blob_of(LAYER), read).await.expect("taken");
+        assert_eq!(server.lines().last().map(String::as_str), Some(used));
+    }
 }
