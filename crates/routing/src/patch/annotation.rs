@@ -36,9 +36,10 @@ impl Entries {
             return None;
         }
         let reported = before.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(text).ok());
-        let mut entries = reported.clone().unwrap_or_default();
-        entries.retain(|title, _| self.keep.contains(title));
-        entries.extend(self.set);
+        let mut entries = self.set;
+        for (title, image) in reported.iter().flatten().filter(|(title, _)| self.keep.contains(*title)) {
+            entries.entry(title.clone()).or_insert_with(|| image.clone());
+        }
         if reported.as_ref() == Some(&entries) && !entries.is_empty() {
             return None;
         }
@@ -46,8 +47,8 @@ impl Entries {
         if entries.is_empty() {
             return Some(PatchOperation::Remove(RemoveOperation { path }));
         }
-        let value = Value::Object(entries.into_iter().map(|(title, image)| (title, image.into())).collect());
-        let value = Value::String(value.to_string());
+        // Texts always serialise.
+        let value = Value::String(serde_json::to_string(&entries).unwrap_or_default());
         Some(PatchOperation::Add(if annotations.is_some() {
             AddOperation { path, value }
         } else {
