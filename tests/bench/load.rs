@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -85,8 +86,23 @@ impl Connection {
     }
 }
 
-/// Requests a second when every connection sends its next review as soon as it is answered.
-pub(crate) async fn saturate(server: &Server, reviews: &Arc<Reviews>, time: Duration) -> Result<f64> {
+/// Requests a second when every connection sends its next review as soon as it is answered, on so many
+/// threads: those that wait for a slow server fall asleep, and waking them is charged to both sides.
+pub(crate) async fn saturate(
+    server: &Server,
+    reviews: &Arc<Reviews>,
+    time: Duration,
+    threads: usize,
+) -> Result<f64> {
+    let (server, reviews) = (server.clone(), reviews.clone());
+    let load = move || {
+        let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+        runtime.block_on(ask_on(&server, &reviews, time))
+    };
+    tokio::task::spawn_blocking(load).await?
+}
+
+async fn ask_on(server: &Server, reviews: &Arc<Reviews>, time: Duration) -> Result<f64> {
     let connections = server.connections().await?;
     let start = Instant::now();
     let mut tasks = JoinSet::new();
