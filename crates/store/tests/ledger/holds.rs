@@ -2,9 +2,9 @@
 
 use domain::push::{DOWN_LIMIT, Failure, Moved, Pullable, PushStatus, Reason};
 use rusqlite::Connection;
-use store::{Claim, Failed, LoginChange, RegistryChange};
+use store::{Claim, Failed, LoginChange, RegistryChange, Worker};
 
-use crate::{POLICY, Yard, to, worker};
+use crate::{POLICY, Yard, claim, to, worker};
 
 fn down() -> Failure {
     Failure {
@@ -134,6 +134,11 @@ async fn a_push_that_is_asked_for_again_is_the_next_probe_at_once() {
     yard.ask_again(&algorithm, "v2").await;
     assert_eq!(yard.probe().await.tag.as_str(), "v2");
     assert!(yard.claim().await.is_none());
+    // And where the worker has no room left.
+    yard.ask_again(&algorithm, "v3").await;
+    let full = Worker { at_a_registry: 0, ..worker("full") };
+    assert_eq!(claim(&yard.store, &full).await.expect("due").tag.as_str(), "v3");
+    assert!(claim(&yard.store, &full).await.is_none());
 }
 
 #[tokio::test]

@@ -70,9 +70,10 @@ impl Lane {
     fn open_at(&self, worker: &Worker) -> Option<i64> {
         let due_at = self.due_at?;
         match &self.hold {
+            // Somebody waits for the answer, even where all places are taken by pushes that hang.
+            Some(LaneHold { asked: Some(_), .. }) => Some(0),
             _ if self.running >= worker.at_a_registry => None,
             None => Some(due_at),
-            Some(LaneHold { asked: Some(_), .. }) => Some(0),
             Some(LaneHold { is_probed: true, .. }) => None,
             Some(hold) => Some(due_at.max(hold.until)),
         }
