@@ -3,6 +3,7 @@
 
 mod admission;
 mod apart;
+mod certificates;
 mod clients;
 mod crashes;
 mod credentials;

@@ -7,7 +7,7 @@ mod review;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
@@ -88,6 +88,11 @@ impl Service {
     /// The process's id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The port of its public listener.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.address.context("a public listener")?.port())
     }
 
     /// Gets a page of its admin listener: the status and the text.
@@ -235,6 +240,16 @@ impl Drayage {
         let flags = ["--admin-listen", any, "--listen", any, "--tls-cert", &chain, "--tls-key", &pair];
         let from = ["--routes-from", &api, "--routes-key-file", &key];
         let flags = flags.into_iter().chain(from).map(str::to_owned).collect();
+        Service::start("drayage-webhook", Some("webhook"), flags).await
+    }
+
+    /// Another webhook beside the database, which keeps its certificates in the cluster of a kubeconfig.
+    pub async fn webhook_in(&self, kubeconfig: &Path) -> Result<Service> {
+        let database = format!("sqlite:{}", self.file("drayage.db").display());
+        let kubernetes = format!("kubeconfig:{}", kubeconfig.display());
+        let any = "127.0.0.1:0";
+        let flags = ["--admin-listen", any, "--listen", any, "--database", &database];
+        let flags = flags.into_iter().chain(["--kubernetes", &kubernetes]).map(str::to_owned).collect();
         Service::start("drayage-webhook", Some("webhook"), flags).await
     }
 

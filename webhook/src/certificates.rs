@@ -7,6 +7,7 @@ mod material;
 mod secrets;
 mod watching;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -15,7 +16,6 @@ use kube::Api;
 use runtime::Shutdown;
 use runtime::admin::Condition;
 use runtime::tls::{Certificate, PairError};
-use std::sync::Arc;
 use tracing::{info, warn};
 
 pub use self::decision::Lives;
@@ -23,7 +23,7 @@ pub(crate) use self::material::expiry_of;
 
 use self::decision::Next;
 use self::material::{Authorities, Authority, IssueError, Leaf};
-use self::secrets::{AUTHORITY, LEAF, Place};
+use self::secrets::{AUTHORITIES, AUTHORITY, LEAF, Place};
 use self::watching::Watches;
 use crate::kubernetes::{Cluster, ClusterError};
 use crate::registration::{Registered, Registration};
@@ -176,7 +176,8 @@ impl Keeper {
         let former = decision::still_trusted(&former, now, now, &self.lives);
         let new = Authorities::issue(former, now, self.lives.authority)?;
         let bundle: String = new.certificates.iter().map(Authority::pem).collect();
-        found.write(&self.secrets, &bundle, new.key.pem()).await?;
+        let written = [(AUTHORITIES, bundle.as_bytes()), (AUTHORITY.key, new.key.pem())];
+        found.write(&self.secrets, written).await?;
         tell_issued(AUTHORITY.name, "a new authority", because);
         Ok(new)
     }
@@ -214,7 +215,9 @@ impl Keeper {
         match decision::next_leaf(&stored, authorities, &self.names, since, now, &self.lives) {
             Next::Issue(because) => {
                 let leaf = authorities.leaf(&self.names, now, self.lives.leaf)?;
-                found.write(&self.secrets, &leaf.chain, leaf.key.pem()).await?;
+                let authorities = self.trusted.pem();
+                let pair = [(LEAF.certificate, leaf.chain.as_bytes()), (LEAF.key, leaf.key.pem())];
+                found.write(&self.secrets, [pair[0], pair[1], (AUTHORITIES, &authorities)]).await?;
                 tell_issued(LEAF.name, "a new certificate", Some(because));
                 self.serve(&leaf)?;
             }

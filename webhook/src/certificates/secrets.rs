@@ -10,8 +10,10 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use super::material::{Authorities, Flaw, Leaf};
 use crate::kubernetes::{Cluster, ClusterError};
 
+/// Where both hold the trusted authorities; that of the leaf for whoever calls the api.
+pub(super) const AUTHORITIES: &str = "ca.crt";
 pub(super) const AUTHORITY: Place =
-    Place { name: "drayage-authority", kind: "Opaque", certificate: "ca.crt", key: "ca.key" };
+    Place { name: "drayage-authority", kind: "Opaque", certificate: AUTHORITIES, key: "ca.key" };
 pub(super) const LEAF: Place =
     Place { name: "drayage-tls", kind: "kubernetes.io/tls", certificate: "tls.crt", key: "tls.key" };
 
@@ -20,8 +22,8 @@ pub(super) const LEAF: Place =
 pub(super) struct Place {
     pub(super) name: &'static str,
     kind: &'static str,
-    certificate: &'static str,
-    key: &'static str,
+    pub(super) certificate: &'static str,
+    pub(super) key: &'static str,
 }
 
 /// A Secret as it was read, if it was there.
@@ -60,18 +62,14 @@ impl Found {
         Leaf::read(self.bytes(self.place.certificate)?, self.bytes(self.place.key)?)
     }
 
-    /// Puts this in its place; a conflict when somebody else has written since it was read.
-    pub(super) async fn write(
+    /// Puts these in their place; a conflict when somebody else has written since it was read.
+    pub(super) async fn write<const N: usize>(
         &self,
         api: &Api<Secret>,
-        certificates: &str,
-        key: &[u8],
+        written: [(&str, &[u8]); N],
     ) -> Result<(), ClusterError> {
-        let Place { name, kind, certificate: certificate_key, key: key_key } = self.place;
-        let written = BTreeMap::from([
-            (certificate_key.to_owned(), ByteString(certificates.as_bytes().to_vec())),
-            (key_key.to_owned(), ByteString(key.to_vec())),
-        ]);
+        let Place { name, kind, .. } = self.place;
+        let written = written.map(|(key, bytes)| (key.to_owned(), ByteString(bytes.to_vec())));
         let params =
             PostParams { field_manager: Some("drayage-webhook".to_owned()), ..PostParams::default() };
         match &self.secret {
@@ -89,7 +87,12 @@ impl Found {
                     ..ObjectMeta::default()
                 };
                 let kind = Some(kind.to_owned());
-                let secret = Secret { metadata, type_: kind, data: Some(written), ..Secret::default() };
+                let secret = Secret {
+                    metadata,
+                    type_: kind,
+                    data: Some(BTreeMap::from(written)),
+                    ..Secret::default()
+                };
                 api.create(&params, &secret).await
             }
         }
