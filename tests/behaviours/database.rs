@@ -95,10 +95,15 @@ async fn move_database(stage: &mut Stage, disk: &Path) -> Result<()> {
     drayage.webhook.kill()?;
     drayage.syncer.terminate().await?;
     drayage.api.terminate().await?;
-    let (path, moved) = (drayage.file("drayage.db"), disk.join("drayage.db"));
-    fs::copy(&path, &moved)?;
-    fs::remove_file(&path)?;
-    symlink(&moved, &path)?;
+    for name in ["drayage.db", "drayage.db-wal"] {
+        let (path, moved) = (drayage.file(name), disk.join(name));
+        // A log that could not be folded in on the way out belongs to the database.
+        if path.exists() {
+            fs::copy(&path, &moved)?;
+            fs::remove_file(&path)?;
+        }
+    }
+    symlink(disk.join("drayage.db"), drayage.file("drayage.db"))?;
     for service in [&mut drayage.api, &mut drayage.syncer, &mut drayage.webhook] {
         service.restart().await?;
         service.ready().await?;
