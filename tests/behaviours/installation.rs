@@ -24,7 +24,7 @@ impl Api {
     async fn of(node: &Node, installation: &Installation) -> Result<Self> {
         let service = node.cluster.get(&["get", "service", "-n", "drayage", "drayage-api"]).await?;
         let address = service["spec"]["clusterIP"].as_str().context("an address")?;
-        let root = reqwest::Certificate::from_pem(installation.authority.pem().as_bytes())?;
+        let root = reqwest::Certificate::from_pem(&installation.authority(node).await?)?;
         let client = Client::builder().tls_certs_only([root]).no_proxy();
         let client = client.resolve(API, SocketAddr::new(address.parse()?, 443)).build()?;
         let api = Self { client, key: installation.admin_key.clone() };
@@ -152,6 +152,21 @@ fn overlay_of_one_pod_makes_pods_run_from_the_enterprises_registry() {
     prove(async {
         let installed = Installed::from("single").await?;
         let claim = async {
+            let image = installed.push().await?;
+            installed.runs("primes", &image).await
+        };
+        installed.told(claim.await).await
+    });
+}
+
+#[test]
+fn default_overlay_keeps_its_own_certificates() {
+    prove(async {
+        let installed = Installed::from("default").await?;
+        let claim = async {
+            let key = installed.api.make_key("webhook", "RouteReaderKey").await?;
+            installed.installation.give_routes_key(&installed.node, &key).await?;
+            installed.installation.ready(&installed.node, "drayage-webhook").await?;
             let image = installed.push().await?;
             installed.runs("primes", &image).await
         };

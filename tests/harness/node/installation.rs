@@ -30,8 +30,8 @@ const USER: u32 = 65532;
 pub struct Installation {
     /// The first admin key.
     pub admin_key: String,
-    /// Whom the api's certificate comes from.
-    pub authority: Authority,
+    /// Whom the certificates come from, where they are the administrator's.
+    issuer: Authority,
     folder: TempDir,
 }
 
@@ -53,13 +53,18 @@ impl Installation {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         let admin_key = hex::encode(bytes);
-        let authority = Authority::new()?;
-        let installation = Self { admin_key, authority, folder };
+        let installation = Self { admin_key, issuer: Authority::new()?, folder };
         node.cluster.create(&installation.volume()?).await?;
+        let keeps_certificates = overlay == "default";
         for secret in installation.secrets()? {
-            node.cluster.create(&secret).await?;
+            if !keeps_certificates || secret["metadata"]["name"] != "drayage-tls" {
+                node.cluster.create(&secret).await?;
+            }
         }
-        let bundle = BASE64.encode(installation.authority.pem());
+        if keeps_certificates {
+            return Ok(installation);
+        }
+        let bundle = BASE64.encode(installation.issuer.pem());
         let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]);
         let patch =
             ["patch", "mutatingwebhookconfiguration", "drayage", "--type=json", "-p", &patch.to_string()];
@@ -77,6 +82,13 @@ impl Installation {
             return waited.map(drop).context(pods);
         }
         Ok(())
+    }
+
+    /// Whom to trust when calling the api, once somebody has made its certificate.
+    pub async fn authority(&self, node: &Node) -> Result<Vec<u8>> {
+        let secret = node.cluster.get(&["get", "secret", "-n", NAMESPACE, "drayage-tls"]).await?;
+        let authority = secret["data"]["ca.crt"].as_str().context("an authority")?;
+        Ok(BASE64.decode(authority)?)
     }
 
     /// Gives the webhooks the key with which they follow the api.
@@ -103,10 +115,10 @@ impl Installation {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         let names = ["drayage-api.drayage.svc", "drayage-webhook.drayage.svc"];
-        let pair = self.authority.write_pair_for(self.folder.path(), &names)?;
+        let pair = self.issuer.write_pair_for(self.folder.path(), &names)?;
         let (chain, key) = (fs::read_to_string(pair.chain)?, fs::read_to_string(pair.key)?);
         let keys = json!({"seal.key": BASE64.encode(bytes), "admin.key": self.admin_key});
-        let tls = json!({"tls.crt": chain, "tls.key": key, "ca.crt": self.authority.pem()});
+        let tls = json!({"tls.crt": chain, "tls.key": key, "ca.crt": self.issuer.pem()});
         let source = json!({".dockerconfigjson": json!({"auths": {}}).to_string()});
         Ok([
             secret("drayage-keys", "Opaque", &keys),
