@@ -1,5 +1,5 @@
-//! Wakes the keeper when one of the three objects changes, whoever has changed it. What is watched is
-//! metadata; the keeper reads the objects themselves. A watch that is lost begins again.
+//! Wakes the keeper when one of the three objects changes, whoever has changed it. What they say the
+//! keeper reads itself. A watch that is lost begins again.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use kube::api::{Api, WatchEvent, WatchParams};
 use runtime::Shutdown;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tracing::debug;
 
 use super::secrets::{AUTHORITY, LEAF, Place};
 use crate::kubernetes::Cluster;
@@ -61,13 +62,17 @@ where
 {
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     // Why there is none, the keeper hears at its own next call.
-    let Ok(events) = api.watch_metadata(&params, "0").await else { return };
+    let Ok(events) = api.watch(&params, "0").await else { return };
     let mut events = std::pin::pin!(events);
-    while let Some(Ok(event)) = events.next().await {
+    while let Some(event) = events.next().await {
         match event {
-            WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => wake.notify_one(),
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(_) => return,
+            Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_)) => wake.notify_one(),
+            Ok(WatchEvent::Bookmark(_)) => {}
+            Ok(WatchEvent::Error(_)) => return,
+            Err(error) => {
+                debug!(name, %error, "a watch broke off");
+                return;
+            }
         }
     }
 }
