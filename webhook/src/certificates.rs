@@ -30,9 +30,9 @@ use crate::registration::{Registered, Registration};
 
 /// The Services that the leaf serves: the webhook's, and that of the api, which mounts it.
 const SERVICES: [&str; 2] = ["drayage-webhook", "drayage-api"];
-/// Between two rounds at least, and at most; most begin with a change that was watched.
+/// Between two rounds at least, and at most: so soon is healed what no watch has told.
 const PAUSE: Duration = Duration::from_millis(100);
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 const ROUND_WITHIN: Duration = Duration::from_secs(15);
 
