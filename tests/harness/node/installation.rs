@@ -180,15 +180,7 @@ fn set(overlay: &str, image: &str, source: &str) -> Value {
             "metadata": {"name": "drayage-webhook", "namespace": NAMESPACE},
             "spec": {"template": {"spec": {"hostAliases": known}}},
         });
-        // The syncer knows no cluster yet, and refuses to be told of one.
-        let off = json!([{"name": "syncer", "env": [{"name": "DRAYAGE_KUBERNETES", "value": "off"}]}]);
-        let syncer = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "drayage", "namespace": NAMESPACE},
-            "spec": {"template": {"spec": {"containers": off}}},
-        });
-        patches.extend([service, webhook, syncer].map(|patch| json!({"patch": patch.to_string()})));
+        patches.extend([service, webhook].map(|patch| json!({"patch": patch.to_string()})));
     }
     json!({
         "resources": [format!("manifests/overlays/{overlay}")],

@@ -1,5 +1,5 @@
 //! What `/metrics` shows: a program's registry, the process itself and `drayage_build_info`.
-//! Gauges that lie elsewhere, such as in a database, are gathered by a hook at each scrape.
+//! Gauges that lie elsewhere, such as in a database, are gathered by hooks at each scrape.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::program;
 
-/// How long a scrape waits for the hook before it shows the gauges as they were.
+/// How long a scrape waits for a hook before it shows the gauges as they were.
 const GATHER_WITHIN: Duration = Duration::from_secs(5);
 
 type Hook = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -20,7 +20,7 @@ type Hook = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sy
 /// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
-    hook: Option<Hook>,
+    hooks: Vec<Hook>,
     /// Two scrapes at once would see each other's gauges half set.
     scrape: Mutex<()>,
 }
@@ -34,7 +34,7 @@ impl Metrics {
         let build = IntGaugeVec::new(opts, &["version", "commit"])?;
         build.with_label_values(&[program::NUMBER, program::COMMIT]).set(1);
         registry.register(Box::new(build))?;
-        Ok(Self { registry, hook: None, scrape: Mutex::new(()) })
+        Ok(Self { registry, hooks: Vec::new(), scrape: Mutex::new(()) })
     }
 
     /// Where a program registers its own; clones of it share them.
@@ -42,20 +42,21 @@ impl Metrics {
         &self.registry
     }
 
-    /// Runs `hook` before each scrape is answered; it handles its own failures.
-    pub fn on_scrape<F>(self, hook: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// Runs `hook`, too, before each scrape is answered; it handles its own failures.
+    pub fn on_scrape<F>(mut self, hook: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { hook: Some(Box::new(move || Box::pin(hook()))), ..self }
+        self.hooks.push(Box::new(move || Box::pin(hook())));
+        self
     }
 
     pub(super) async fn render(&self) -> prometheus::Result<String> {
         let _alone = self.scrape.lock().await;
-        if let Some(hook) = &self.hook
-            && tokio::time::timeout(GATHER_WITHIN, hook()).await.is_err()
-        {
-            warn!("gathering metrics takes too long, showing those of an earlier scrape");
+        for hook in &self.hooks {
+            if tokio::time::timeout(GATHER_WITHIN, hook()).await.is_err() {
+                warn!("gathering metrics takes too long, showing those of an earlier scrape");
+            }
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -78,13 +79,17 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let pushes = IntGauge::new("drayage_pushes", "pushes").unwrap();
         metrics.registry().register(Box::new(pushes.clone())).unwrap();
-        let metrics = metrics.on_scrape(move || {
+        let once = |by| {
             let pushes = pushes.clone();
-            async move { pushes.inc() }
-        });
+            move || {
+                let pushes = pushes.clone();
+                async move { pushes.add(by) }
+            }
+        };
+        let metrics = metrics.on_scrape(once(1)).on_scrape(once(10));
         metrics.render().await.unwrap();
         let page = metrics.render().await.unwrap();
-        assert!(page.contains("\ndrayage_pushes 2\n"), "{page}");
+        assert!(page.contains("\ndrayage_pushes 22\n"), "{page}");
         assert!(page.contains("drayage_build_info{"), "{page}");
         assert!(page.contains("process_resident_memory_bytes "), "{page}");
     }
