@@ -202,11 +202,6 @@ fn authorities_and_leaves_are_renewed_without_an_admission_that_fails() {
             }
         };
         ensure!(created > 100 && seen.calls > 100, "{created} creations, {} calls", seen.calls);
-        let (authorities, leaves) = (seen.authorities.len(), seen.leaves.len());
-        println!(
-            "{created} creations and {} calls over {authorities} authorities and {leaves} leaves",
-            seen.calls
-        );
         shutdown.begin();
         Ok(())
     });
