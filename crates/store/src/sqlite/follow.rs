@@ -15,6 +15,9 @@ use super::{columns, connection, migrate};
 use crate::StoreError;
 use crate::feed::FeedError;
 
+/// How many times `limit` revisions are looked through at once at the most, where they hold next to nothing.
+const STEPS: u64 = 8;
+
 /// An open database file that is followed.
 pub(crate) struct Follow {
     path: PathBuf,
@@ -72,40 +75,22 @@ fn page(db: &Connection, after: Revision, limit: usize) -> rusqlite::Result<Fact
             columns::count(row, "revision").map(Revision)?,
         ))
     })?;
-    let from = columns::kept(after.0);
-    // The page ends with the revision of its last row, whole; the indexes deliver the rows in order.
-    let upto: Option<i64> = db
-        .prepare_cached(
-            "SELECT max(revision) FROM (
-                 SELECT revision FROM registry WHERE revision > ?1
-                 UNION ALL SELECT revision FROM image WHERE revision > ?1
-                 UNION ALL SELECT revision FROM image_tag WHERE revision > ?1
-                 UNION ALL SELECT revision FROM route WHERE revision > ?1
-                 ORDER BY revision LIMIT ?2)",
-        )?
-        .query_one((from, columns::kept(limit as u64)), |row| row.get(0))?;
-    let more = db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM registry WHERE revision > ?1)
-                 OR EXISTS (SELECT 1 FROM image WHERE revision > ?1)
-                 OR EXISTS (SELECT 1 FROM image_tag WHERE revision > ?1)
-                 OR EXISTS (SELECT 1 FROM route WHERE revision > ?1)",
-        )?
-        .query_one([upto.unwrap_or(from)], |row| row.get::<_, bool>(0))?;
-    let upto = match upto {
-        Some(upto) if more => upto,
-        _ => columns::kept(head.0).max(from),
-    };
     let mut facts = Vec::new();
     let mut repeated = Repeated::new(db);
-    for (sql, read) in FACTS {
-        let mut statement = db.prepare_cached(sql)?;
-        let mut rows = statement.query((from, upto))?;
-        while let Some(row) = rows.next()? {
-            facts.push(read(row, &mut repeated)?);
+    let (mut from, mut step) = (after.0, limit as u64);
+    // A revision has few facts. Many have none any more, since a later one is about the same thing.
+    while from < head.0 && facts.len() <= limit / 2 {
+        let upto = head.0.min(from.saturating_add(step));
+        for (sql, read) in FACTS {
+            let mut statement = db.prepare_cached(sql)?;
+            let mut rows = statement.query((columns::kept(from), columns::kept(upto)))?;
+            while let Some(row) = rows.next()? {
+                facts.push(read(row, &mut repeated)?);
+            }
         }
+        (from, step) = (upto, (step * 2).min(limit as u64 * STEPS));
     }
-    Ok(FactPage { database, facts, upto: Revision(upto.unsigned_abs()), head })
+    Ok(FactPage { database, facts, upto: Revision(from), head })
 }
 
 /// What the rows of a page say again and again, parsed once: a first load reads rows by the million.
