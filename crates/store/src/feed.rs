@@ -57,8 +57,9 @@ impl Feed {
         .unwrap_or(Err(FeedError::Database(StoreError::Stopped)))
     }
 
-    /// The facts after a revision: some `limit` of them where there are so many, always whole revisions. They are read from
-    /// the call on, whenever they are awaited, so that a caller can take up one page beside the next.
+    /// The facts after a revision: some `limit` of them where there are so many, always whole revisions.
+    /// They are read from the call on, whenever they are awaited, so that a caller can take up one page
+    /// beside the next.
     ///
     /// # Errors
     /// [`FeedError`].
