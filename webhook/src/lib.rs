@@ -61,7 +61,8 @@ pub struct Args {
     /// off, in-cluster or kubeconfig:PATH. With --tls-cert both are left to whoever gives that
     #[arg(long, env = "DRAYAGE_KUBERNETES", default_value = "off", value_name = "CLUSTER")]
     kubernetes: Kubernetes,
-    /// The database that routes are followed in, as sqlite:PATH; it is only read, never made
+    /// The database that routes are followed in, as sqlite:PATH; it is only read, never made. Where it is
+    /// on another host, give --routes-from and --routes-key-file instead
     #[arg(long, env = "DRAYAGE_DATABASE", value_name = "URL", required_unless_present = "routes_from")]
     database: Option<DatabaseUrl>,
     /// The api that routes are followed in instead, where the database is on another host
@@ -82,8 +83,8 @@ pub struct Args {
     /// Another name by which pods call the source registry, path included; repeat it for several
     #[arg(long, env = "DRAYAGE_POD_REGISTRY", value_delimiter = ',', value_name = "HOST[:PORT][/PATH]")]
     pod_registry: Vec<Address>,
-    /// What becomes of a pod whose source image was pushed nowhere: it runs from the source registry with
-    /// a warning, or it is refused
+    /// What becomes of an image of a compiled algorithm's source repository that was pushed nowhere: it
+    /// runs from the source registry with a warning, or its pod is refused
     #[arg(long, env = "DRAYAGE_UNROUTED", default_value = "allow", value_enum)]
     unrouted: Unrouted,
     #[command(flatten)]

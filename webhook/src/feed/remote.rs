@@ -1,6 +1,7 @@
 //! The feed of an api, over HTTP: `GET /v1/routes` with a key that can read routes and nothing else. Files
 //! are read again whenever the feed is opened, so that a rotated key or authority is taken up.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,12 +29,18 @@ impl FromStr for ApiUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "an api is https://HOST[:PORT], or http:// where nobody can listen".to_owned();
+        let wrong = || "an api is https://HOST[:PORT]; http:// only on this host".to_owned();
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        // The key would be readable on its way.
+        let is_here = |host: &str| {
+            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
         match (uri.scheme_str(), authority, uri.path_and_query().map_or("/", |rest| rest.as_str())) {
-            (Some(scheme @ ("https" | "http")), Some(authority), "/") => {
-                Ok(Self(format!("{scheme}://{authority}")))
+            (Some("https"), Some(authority), "/") => Ok(Self(format!("https://{authority}"))),
+            (Some("http"), Some(authority), "/") if is_here(authority.host()) => {
+                Ok(Self(format!("http://{authority}")))
             }
             _ => Err(wrong()),
         }
@@ -182,6 +189,7 @@ mod tests {
             "",
             "api.example",
             "ftp://api.example",
+            "http://api.example:8080",
             "https://u:p@api.example",
             "https://a.example/v1",
             "https://a.example/?q",
