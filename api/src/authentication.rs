@@ -82,15 +82,6 @@ struct NoRandomBytes;
 /// Anybody whose key is in force.
 pub(crate) struct Known(pub(crate) Caller);
 
-/// An administrator.
-pub(crate) struct Admin;
-
-/// An administrator or an owner of algorithms.
-pub(crate) struct RegistryReader;
-
-/// A webhook, or an administrator.
-pub(crate) struct RouteReader;
-
 impl<S> FromRequestParts<S> for Known
 where
     S: Send + Sync,
@@ -108,51 +99,33 @@ where
     }
 }
 
-impl<S> FromRequestParts<S> for Admin
-where
-    S: Send + Sync,
-    Store: FromRef<S>,
-{
-    type Rejection = ApiError;
+macro_rules! permitted {
+    ($($(#[$doc:meta])* $name:ident: $may:path, $refusal:literal;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Known(caller) = Known::from_request_parts(parts, state).await?;
-        if caller.is_admin() { Ok(Self) } else { Err(ApiError::Forbidden("this takes an admin key")) }
-    }
+        impl<S> FromRequestParts<S> for $name
+        where
+            S: Send + Sync,
+            Store: FromRef<S>,
+        {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+                let Known(caller) = Known::from_request_parts(parts, state).await?;
+                if $may(&caller) { Ok(Self) } else { Err(ApiError::Forbidden($refusal)) }
+            }
+        }
+    )*};
 }
 
-impl<S> FromRequestParts<S> for RegistryReader
-where
-    S: Send + Sync,
-    Store: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Known(caller) = Known::from_request_parts(parts, state).await?;
-        if caller.may_read_registries() {
-            Ok(Self)
-        } else {
-            Err(ApiError::Forbidden("this takes an admin or a standard key"))
-        }
-    }
-}
-
-impl<S> FromRequestParts<S> for RouteReader
-where
-    S: Send + Sync,
-    Store: FromRef<S>,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Known(caller) = Known::from_request_parts(parts, state).await?;
-        if caller.may_read_routes() {
-            Ok(Self)
-        } else {
-            Err(ApiError::Forbidden("this takes a RouteReaderKey or an admin key"))
-        }
-    }
+permitted! {
+    /// An administrator.
+    Admin: Caller::is_admin, "this takes an admin key";
+    /// An administrator or an owner of algorithms.
+    RegistryReader: Caller::may_read_registries, "this takes an admin or a standard key";
+    /// A webhook, or an administrator.
+    RouteReader: Caller::may_read_routes, "this takes a RouteReaderKey or an admin key";
 }
 
 #[cfg(test)]
