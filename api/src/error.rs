@@ -79,6 +79,8 @@ pub(crate) enum ApiError {
     Internal(#[source] anyhow::Error),
     #[error("the database is busy; try again")]
     Busy(#[source] StoreError),
+    #[error("the disk of the database is full; try again when there is room")]
+    DatabaseFull(#[source] StoreError),
 }
 
 /// What depends on a registry, in words.
@@ -131,7 +133,7 @@ impl ApiError {
             | Self::BodyTooSlow
             | Self::KeyUnknown => 2015,
             Self::UserUnknown => 3000,
-            Self::TimedOut | Self::Internal(_) | Self::Busy(_) => 5001,
+            Self::TimedOut | Self::Internal(_) | Self::Busy(_) | Self::DatabaseFull(_) => 5001,
             Self::Marker => 5002,
             Self::Limit => 5003,
             Self::Invalid(_) => 6001,
@@ -165,7 +167,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TimedOut | Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Busy(_) | Self::DatabaseFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NeverBuilt
             | Self::MalformedJson(_)
@@ -192,6 +194,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Locked(_) => Self::Busy(error),
+            StoreError::Full(_) => Self::DatabaseFull(error),
             error => Self::internal(error),
         }
     }
