@@ -95,14 +95,15 @@ async fn attempt(
             }
         }
     }
-    let moved = match there {
-        // After a failure a HEAD is no proof: it may be answered where the manifest itself is withheld.
-        Some(moved) if readable && claim.attempt == 1 => return Ok((moved, Pullable::Verified)),
-        Some(moved) => moved,
-        None => {
-            let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
-            context.copier.copy(&job, progress, moving).await?
-        }
+    // After a failure a HEAD is no proof: it may be answered where the manifest itself is withheld.
+    if there && readable && claim.attempt == 1 {
+        return Ok((Moved::default(), Pullable::Verified));
+    }
+    let moved = if there {
+        Moved::default()
+    } else {
+        let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
+        context.copier.copy(&job, progress, moving).await?
     };
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
     Ok((moved, pullable))

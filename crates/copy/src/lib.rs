@@ -64,13 +64,12 @@ impl Copier {
         Self { limits: Limits::default(), leaders: Leaders::default(), inventory }
     }
 
-    /// What was dealt with when the tag names the digest already: nothing has to be, and how large the
-    /// image is was not asked. A wrong login fails even so, since an administrator who mistyped it wants
-    /// to know.
+    /// Whether the tag names the digest already, so that nothing has to move. A wrong login fails even so,
+    /// since an administrator who mistyped it wants to know.
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
-    pub async fn look(&self, job: &Job<'_>) -> Result<Option<Moved>, Failure> {
+    pub async fn look(&self, job: &Job<'_>) -> Result<bool, Failure> {
         let at = ManifestRef::Tag(job.tag.clone());
         let found = match job.destination.resolve(job.destination_repository, &at).await {
             Ok(found) => found,
@@ -79,7 +78,7 @@ impl Copier {
             Err(error) => return Err(error.failure(Side::Destination)),
         };
         job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
-        Ok(found.filter(|found| found.digest == *job.digest).map(|_| Moved::default()))
+        Ok(found.is_some_and(|found| found.digest == *job.digest))
     }
 
     /// Brings the image to the destination under the tag. Afterwards the tag names the digest there;

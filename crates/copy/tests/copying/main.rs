@@ -62,8 +62,8 @@ async fn copy_with(
         tag: &tag,
     };
     match copier.look(&job).await? {
-        Some(moved) => Ok(moved),
-        None => copier.copy(&job, progress, ()).await,
+        true => Ok(Moved::default()),
+        false => copier.copy(&job, progress, ()).await,
     }
 }
 
