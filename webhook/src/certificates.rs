@@ -25,6 +25,7 @@ use self::decision::Next;
 use self::material::{Authorities, Authority, IssueError, Leaf};
 use self::secrets::{AUTHORITIES, AUTHORITY, LEAF, Place};
 use self::watching::Watches;
+use crate::chain;
 use crate::kubernetes::{Cluster, ClusterError};
 use crate::registration::{Registered, Registration};
 
@@ -247,10 +248,7 @@ impl Keeper {
             Ok(missing) => missing,
             // The next round finds what the other replica has done.
             Err(KeepError::Cluster(ClusterError::Conflict(_))) => return,
-            Err(error) => {
-                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-                Some(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
-            }
+            Err(error) => Some(chain(&error)),
         };
         match &problem {
             None => self.condition.ready(),

@@ -12,6 +12,7 @@ use runtime::Shutdown;
 use runtime::admin::Condition;
 use tracing::{info, warn};
 
+use crate::chain;
 use crate::feed::{Feed, FeedError, Origin};
 
 /// How often a quiet database is known to be current.
@@ -171,8 +172,7 @@ impl Follower {
 
     fn tell(&mut self, lost: &Lost) {
         self.reload |= matches!(lost, Lost::Feed(error) if error.forgets());
-        let causes = std::iter::successors(std::error::Error::source(lost), |cause| cause.source());
-        let text = causes.fold(lost.to_string(), |text, cause| format!("{text}: {cause}"));
+        let text = chain(lost);
         if self.told.as_ref() == Some(&text) {
             return;
         }
