@@ -9,9 +9,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Member, the members that it may use, and the libraries that would give it another's trade.
-const FLOORS: [(&str, &[&str], &[&str]); 9] = [
-    ("webhook", &["domain", "routing", "store", "runtime"], &["rusqlite", "oci-client", "axum"]),
-    ("syncer", &["domain", "store", "distribution", "copy", "runtime"], &["rusqlite", "axum", "hyper"]),
+const FLOORS: [(&str, &[&str], &[&str]); 10] = [
+    ("webhook", &["domain", "routing", "store", "runtime", "cluster"], &["rusqlite", "oci-client", "axum"]),
+    (
+        "syncer",
+        &["domain", "routing", "store", "distribution", "copy", "runtime", "cluster"],
+        &["rusqlite", "axum", "hyper"],
+    ),
     (
         "api",
         &["domain", "routing", "store", "distribution", "runtime"],
@@ -22,6 +26,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 9] = [
     ("store", &["domain"], &["http", "hyper", "axum", "reqwest", "oci-client", "kube", "k8s-openapi"]),
     ("distribution", &["domain"], &["rusqlite", "kube", "k8s-openapi", "axum"]),
     ("runtime", &[], &["rusqlite", "kube", "k8s-openapi", "oci-client", "axum"]),
+    ("cluster", &[], &["rusqlite", "oci-client", "axum"]),
     ("domain", &[], &["tokio", "rusqlite", "kube", "k8s-openapi", "hyper", "reqwest"]),
 ];
 

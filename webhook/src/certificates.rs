@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use cluster::{Cluster, ClusterError};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use runtime::Shutdown;
@@ -26,7 +27,6 @@ use self::material::{Authorities, Authority, IssueError, Leaf};
 use self::secrets::{AUTHORITIES, AUTHORITY, LEAF, Place};
 use self::watching::Watches;
 use crate::chain;
-use crate::kubernetes::{Cluster, ClusterError};
 use crate::registration::{Registered, Registration};
 
 /// The Services that the leaf serves: the webhook's, and that of the api, which mounts it.

@@ -6,7 +6,6 @@ pub mod admission;
 pub mod certificates;
 pub mod feed;
 pub mod follower;
-pub mod kubernetes;
 pub mod metrics;
 mod registration;
 pub mod service;
@@ -18,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use cluster::{Cluster, Kubernetes};
 use domain::registry::Address;
 use hyper::service::service_fn;
 use routing::Table;
@@ -32,9 +32,10 @@ use store::feed::DatabaseUrl;
 use crate::certificates::{Keeper, Lives, Trusted};
 use crate::feed::{ApiUrl, Origin, RoutesFrom};
 use crate::follower::{Follower, Routes};
-use crate::kubernetes::{Cluster, Kubernetes};
 use crate::metrics::AdmissionMetrics;
 use crate::service::Service;
+
+const AGENT: &str = concat!("drayage-webhook/", env!("CARGO_PKG_VERSION"));
 
 /// Rewrites the images of pods to the registries that they were last pushed to
 ///
@@ -156,7 +157,7 @@ impl Args {
         if let (Some(chain), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
             return Ok(Pair::Given(PairFiles { chain, key }));
         }
-        let cluster = self.kubernetes.cluster().await.map_err(|error| UsageError::new(chain(&error)))?;
+        let cluster = self.kubernetes.cluster(AGENT).await.map_err(|error| UsageError::new(chain(&error)))?;
         let missing = "give --tls-cert and --tls-key, or --kubernetes to have it keep its certificates";
         Ok(Pair::Kept(cluster.ok_or_else(|| UsageError::new(missing))?))
     }

@@ -1,12 +1,11 @@
 //! The one field of the webhook configuration that the process owns: `caBundle`, by server-side apply.
 //! `certificates` calls it; the object itself is kustomize's, and is neither made nor deleted here.
 
+use cluster::{Cluster, ClusterError};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-
-use crate::kubernetes::{Cluster, ClusterError};
 
 /// The webhook configuration.
 pub(crate) const CONFIGURATION: &str = "drayage";

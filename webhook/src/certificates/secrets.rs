@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use cluster::{Cluster, ClusterError};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::material::{Authorities, Flaw, Leaf};
-use crate::kubernetes::{Cluster, ClusterError};
 
 /// Where both hold the trusted authorities; that of the leaf for whoever calls the api.
 pub(super) const AUTHORITIES: &str = "ca.crt";

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::Cluster;
 use futures_util::StreamExt as _;
 use kube::api::{Api, WatchEvent, WatchParams};
 use runtime::Shutdown;
@@ -13,7 +14,6 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::secrets::{AUTHORITY, LEAF, Place};
-use crate::kubernetes::Cluster;
 use crate::registration::{CONFIGURATION, Registration};
 
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! How the cluster is reached: the flag `--kubernetes`, the client that it stands for, and what can go
-//! wrong on the way. `certificates` and `registration` speak through it; nothing is found by guessing.
+//! wrong on the way. The webhook and the syncer speak through it; nothing is found by guessing. What is
+//! asked of the API server is theirs.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,7 +12,6 @@ use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigErro
 use kube::{Client, Config};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("drayage-webhook/", env!("CARGO_PKG_VERSION")));
 
 /// Which cluster the process belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +66,11 @@ pub struct Cluster {
 }
 
 impl Kubernetes {
-    /// The cluster, unless it is off. Nothing is asked of it yet.
+    /// The cluster, unless it is off, for a program with this user agent. Nothing is asked of it yet.
     ///
     /// # Errors
     /// What the process was given does not do.
-    pub async fn cluster(&self) -> Result<Option<Cluster>, ConnectError> {
+    pub async fn cluster(&self, agent: &'static str) -> Result<Option<Cluster>, ConnectError> {
         let mut config = match self {
             Self::Off => return Ok(None),
             Self::InCluster => Config::incluster()?,
@@ -81,7 +81,7 @@ impl Kubernetes {
             }
         };
         config.connect_timeout = Some(CONNECT_WITHIN);
-        config.headers.push((USER_AGENT, AGENT));
+        config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
         let namespace = config.default_namespace.clone();
         Ok(Some(Cluster { client: Client::try_from(config)?, namespace }))
     }
@@ -108,7 +108,7 @@ pub enum ClusterError {
 
 impl ClusterError {
     /// What an error means for this object.
-    pub(crate) fn of(what: &'static str) -> impl Fn(kube::Error) -> Self {
+    pub fn of(what: &'static str) -> impl Fn(kube::Error) -> Self {
         move |error| match error {
             kube::Error::Api(status) if status.code == 409 => Self::Conflict(what),
             kube::Error::Api(status) => {
