@@ -1,27 +1,18 @@
-//! `/v1/users/{username}/keys`: administrators make, list and revoke keys. Also the admin key of
-//! `--admin-key-file`.
-
-use std::path::Path;
+//! `/v1/users/{username}/keys`: administrators make, list and revoke keys. Keys that lie in files are
+//! `key_files`'.
 
 use axum::Json;
 use axum::extract::State;
 use domain::algorithm::Username;
 use http::StatusCode;
-use runtime::program::UsageError;
-use store::secret_file::{self, SecretFileError};
 use store::{NewKey, Store};
 
 use crate::address::Params;
-use crate::authentication::{Admin, ApiKey, KEY_LIMIT};
+use crate::authentication::{Admin, ApiKey};
 use crate::body::Optional;
 use crate::error::ApiError;
 use crate::openapi::Refusals;
 use crate::views::key::{KeyBody, KeyView};
-
-/// What stands for the file's key where keys are listed for people; the key itself may be short.
-const FILE_KEY_MASK: &str = "admin-key-file";
-/// An admin key that people chose themselves is at least this long, in characters.
-const SHORTEST_FILE_KEY: usize = 8;
 
 /// Makes a key, which is shown this once. A username comes into being with its first key.
 #[utoipa::path(post, path = "/v1/users/{username}/keys", tag = "keys", request_body = Option<KeyBody>,
@@ -80,36 +71,4 @@ pub(crate) async fn revoke(
 
 fn username(params: &Params) -> Result<Username, ApiError> {
     params.text("username").parse().map_err(|_| ApiError::UserUnknown)
-}
-
-/// Puts the key of the file into force, and makes the file when it is missing.
-///
-/// # Errors
-/// A [`UsageError`] about the file, or the database's.
-pub(crate) async fn enforce_file(store: &Store, path: &Path) -> anyhow::Result<()> {
-    let key = file_key(path)?;
-    store.enforce_file_key(key.hash(), FILE_KEY_MASK.to_owned()).await?;
-    Ok(())
-}
-
-fn file_key(path: &Path) -> anyhow::Result<ApiKey> {
-    let refused = |error: SecretFileError| {
-        UsageError::new(format!("--admin-key-file: {:#}", anyhow::Error::from(error)))
-    };
-    let text = match secret_file::read(path) {
-        Err(SecretFileError::Missing(_)) => {
-            let made = secret_file::make(path, ApiKey::random()?.reveal()).map_err(refused)?;
-            if made {
-                tracing::info!(path = %path.display(), "made the admin key file");
-            }
-            secret_file::read(path).map_err(refused)?
-        }
-        read => read.map_err(refused)?,
-    };
-    Ok(ApiKey::parse(&text).filter(|key| key.reveal().len() >= SHORTEST_FILE_KEY).ok_or_else(|| {
-        UsageError::new(format!(
-            "--admin-key-file: {} does not hold a key: one word of {SHORTEST_FILE_KEY} to {KEY_LIMIT} printable ASCII characters",
-            path.display()
-        ))
-    })?)
 }

@@ -9,6 +9,7 @@ mod builds;
 mod compile;
 mod document;
 mod error;
+mod key_files;
 mod keys;
 mod openapi;
 mod paging;
@@ -55,8 +56,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[command(
     name = "drayage-api",
     version = runtime::program::VERSION,
-    after_help = "Files it makes when they are missing, each with mode 0600: the database, the seal key and the\n\
-                  admin key. Back up the first two together: without the seal key no stored login can be read.\n\
+    after_help = "Files it makes when they are missing, each with mode 0600: the database, the seal key, the admin\n\
+                  key and the routes key. Back up the first two together: without the seal key no stored login can\n\
+                  be read.\n\
                   \n\
                   Next: start drayage-syncer with the same --database and --seal-key-file, then register a registry:\n\
                   \n  \
@@ -104,6 +106,10 @@ pub struct Args {
     /// file's former key is revoked
     #[arg(long, env = "DRAYAGE_ADMIN_KEY_FILE", value_name = "FILE")]
     admin_key_file: Option<PathBuf>,
+    /// The key with which webhooks follow the routes and can do nothing else; made, put into force and
+    /// revoked like the admin key
+    #[arg(long, env = "DRAYAGE_ROUTES_KEY_FILE", value_name = "FILE")]
+    routes_key_file: Option<PathBuf>,
     /// The certificate chain in PEM to serve HTTPS with; taken up again when it changes
     #[arg(long, env = "DRAYAGE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<ChainPath>,
@@ -128,9 +134,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let source = source(&args)?;
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     store.set_source(args.source_registry).await?;
-    if let Some(file) = &args.admin_key_file {
-        keys::enforce_file(&store, file).await?;
-    }
+    key_files::enforce(&store, args.admin_key_file.as_deref(), args.routes_key_file.as_deref()).await?;
 
     let health = Health::default();
     let metrics = Metrics::new()?;

@@ -17,6 +17,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use distribution::Transport;
 use domain::Timestamp;
+use domain::access::Role;
 use domain::registry::Address;
 use http::{HeaderMap, Request, StatusCode};
 use prometheus::Registry as MetricsRegistry;
@@ -91,7 +92,7 @@ impl House {
         let url = url.parse().expect("a URL");
         let store = Store::open(&url, &folder.path().join("seal.key")).await.expect("a store");
         let key = ApiKey::random().expect("a key");
-        store.enforce_file_key(key.hash(), key.mask()).await.expect("a key in force");
+        store.enforce_file_key(Role::Admin, key.hash(), key.mask()).await.expect("a key in force");
         let address: Address = source.parse().expect("an address");
         store.set_source(address.clone()).await.expect("a source");
         let template = "algorithms/{owner}/{name}".parse().expect("a template");

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::House;
-use crate::keys;
+use crate::key_files;
 
 #[tokio::test]
 async fn a_key_is_shown_once_and_its_revocation_counts_at_once() {
@@ -72,17 +72,49 @@ async fn a_user_is_known_from_the_first_key_on() {
 #[tokio::test]
 async fn a_rotated_key_file_locks_nobody_out() {
     let house = House::new().await;
-    let file = house.folder.path().join("admin.key");
-    keys::enforce_file(&house.store, &file).await.expect("a made file");
-    let first = std::fs::read_to_string(&file).expect("the file");
-    house.get("/v1/registries", first.trim()).await.ok();
+    let (admin, routes) = (house.folder.path().join("admin.key"), house.folder.path().join("routes.key"));
+    let enforce = async || key_files::enforce(&house.store, Some(&admin), Some(&routes)).await;
+    let word = |file| std::fs::read_to_string(file).expect("the file").trim().to_owned();
+    enforce().await.expect("made files");
+    let first = (word(&admin), word(&routes));
+    house.get("/v1/registries", &first.0).await.ok();
+    house.get("/v1/routes", &first.1).await.ok();
 
-    std::fs::write(&file, "another-key\n").expect("a rotated file");
-    keys::enforce_file(&house.store, &file).await.expect("a read file");
-    assert_eq!(house.get("/v1/registries", first.trim()).await.refused(), (401, 2002));
+    std::fs::write(&routes, "another-routes-key\n").expect("a rotated file");
+    enforce().await.expect("read files");
+    assert_eq!(house.get("/v1/routes", &first.1).await.refused(), (401, 2002));
+    house.get("/v1/routes", "another-routes-key").await.ok();
+    house.get("/v1/registries", &first.0).await.ok();
+
+    std::fs::write(&admin, "another-key\n").expect("a rotated file");
+    enforce().await.expect("read files");
+    assert_eq!(house.get("/v1/registries", &first.0).await.refused(), (401, 2002));
     house.get("/v1/registries", "Simple another-key").await.ok();
+    house.get("/v1/routes", "another-routes-key").await.ok();
+}
 
-    std::fs::write(&file, "two words").expect("a bad file");
-    let error = keys::enforce_file(&house.store, &file).await.expect_err("no key");
-    assert!(error.is::<runtime::program::UsageError>(), "{error}");
+#[tokio::test]
+async fn the_routes_key_of_a_file_reads_routes_alone() {
+    let house = House::new().await;
+    let routes = house.folder.path().join("routes.key");
+    key_files::enforce(&house.store, None, Some(&routes)).await.expect("a made file");
+    let key = std::fs::read_to_string(&routes).expect("the file");
+    house.get("/v1/routes", key.trim()).await.ok();
+    assert_eq!(house.get("/v1/registries", key.trim()).await.refused(), (403, 2001));
+    house.get("/v1/registries", &house.admin).await.ok();
+}
+
+#[tokio::test]
+async fn a_key_file_holds_one_word_of_its_own() {
+    let house = House::new().await;
+    let (admin, routes) = (house.folder.path().join("admin.key"), house.folder.path().join("routes.key"));
+    for (admin_text, routes_text) in
+        [("two words", "routes-key"), ("admin-key", "short"), ("one-key", "one-key")]
+    {
+        std::fs::write(&admin, admin_text).expect("a file");
+        std::fs::write(&routes, routes_text).expect("a file");
+        let error = key_files::enforce(&house.store, Some(&admin), Some(&routes)).await.expect_err("refused");
+        assert!(error.is::<runtime::program::UsageError>(), "{error}");
+        assert_eq!(house.get("/v1/registries", admin_text).await.refused(), (401, 2002));
+    }
 }

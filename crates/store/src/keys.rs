@@ -61,12 +61,12 @@ impl Store {
         self.write(move |tx| sqlite::keys::revoke(tx, &username, &mask)).await
     }
 
-    /// Puts the admin key of the key file into force and revokes the file's former one.
+    /// Puts the key of a role's file into force and revokes the file's former one.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn enforce_file_key(&self, hash: [u8; 32], mask: String) -> Result<(), StoreError> {
-        self.write(move |tx| sqlite::keys::enforce_file_key(tx, &hash, &mask)).await
+    pub async fn enforce_file_key(&self, role: Role, hash: [u8; 32], mask: String) -> Result<(), StoreError> {
+        self.write(move |tx| sqlite::keys::enforce_file_key(tx, role, &hash, &mask)).await
     }
 
     /// Who holds the key with this hash, if it is in force.

@@ -50,16 +50,22 @@ pub(crate) fn revoke(tx: &Transaction<'_>, username: &Username, mask: &str) -> R
     Ok(revoked > 0)
 }
 
-pub(crate) fn enforce_file_key(tx: &Transaction<'_>, hash: &[u8; 32], mask: &str) -> Result<(), StoreError> {
+pub(crate) fn enforce_file_key(
+    tx: &Transaction<'_>,
+    role: Role,
+    hash: &[u8; 32],
+    mask: &str,
+) -> Result<(), StoreError> {
     let now = columns::now(tx)?;
     tx.execute(
-        "UPDATE api_key SET revoked_at = ?2 WHERE from_file = 1 AND hash <> ?1 AND revoked_at IS NULL",
-        (hash, now),
+        "UPDATE api_key SET revoked_at = ?3
+         WHERE from_file = 1 AND role = ?1 AND hash <> ?2 AND revoked_at IS NULL",
+        (role.as_str(), hash, now),
     )?;
     tx.execute(
-        "INSERT INTO api_key (role, hash, mask, from_file, created_at) VALUES ('admin', ?1, ?2, 1, ?3)
-         ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL, role = 'admin', from_file = 1",
-        (hash, mask, now),
+        "INSERT INTO api_key (role, hash, mask, from_file, created_at) VALUES (?1, ?2, ?3, 1, ?4)
+         ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL, role = ?1, from_file = 1",
+        (role.as_str(), hash, mask, now),
     )?;
     Ok(())
 }
