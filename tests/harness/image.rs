@@ -171,8 +171,8 @@ impl Builder {
         Ok(self.layer(bytes))
     }
 
-    /// Runs on this machine: its one program waits until it is asked to end; with an argument it
-    /// ends at once.
+    /// Runs on this machine: its one program, `/program`, waits until it is asked to end; with an
+    /// argument it ends at once, and well if that is the path of a file.
     pub fn program(self) -> Result<Self> {
         let runs = Some(json!({"Entrypoint": [program::PATH]}));
         Ok(Self { runs, ..self }.architecture(program::architecture()).layer(program::layer()?))

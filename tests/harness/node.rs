@@ -3,23 +3,31 @@
 //! lives inside `prove`: a machine of its own, where paths and addresses are nobody else's.
 
 mod files;
+mod injector;
 mod installation;
 mod machine;
+mod stage;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::claim::{Missing, eventually, program};
+use crate::claim::{Missing, cache, eventually, program};
 use crate::cluster::{Cluster, find};
 use crate::image::Image;
 use crate::process::Process;
 use crate::registry::{Login, Registry};
 
+pub use injector::Injector;
 pub use installation::Installation;
 pub use machine::prove;
+pub use stage::{Stage, of_template, template, workload};
+
+/// The folder of the cache where `scripts/prepare` puts containerd.
+const BUILT: &str = "containerd-v2.1.9";
 
 /// Where kubelet and containerd meet.
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
@@ -134,8 +142,16 @@ fn network_plugins() -> Result<PathBuf, Missing> {
 fn containerd(cluster: &Cluster) -> Result<Process> {
     program("runc", "apt-get install runc")?;
     program("iptables", "apt-get install iptables")?;
-    let mut command = Command::new(program("containerd", "apt-get install containerd")?);
-    command.arg("--config").arg(cluster.file(files::CONTAINERD));
+    let folder = cache(BUILT);
+    if !folder.join("containerd").is_file() {
+        Err(Missing::new(BUILT, "make test builds it, as root, with Go 1.24 or newer"))?;
+    }
+    let mut command = Command::new(folder.join("containerd"));
+    // The shim that it starts is of the same version.
+    let mut path = OsString::from(&folder);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    command.env("PATH", path).arg("--config").arg(cluster.file(files::CONTAINERD));
     Process::start(command)
 }
 

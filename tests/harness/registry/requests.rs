@@ -9,6 +9,8 @@ use super::Registry;
 pub struct Request {
     /// The user who made it; empty without one.
     pub user: String,
+    /// The program that it was made with, as it calls itself.
+    pub agent: String,
     /// Its method.
     pub method: String,
     /// Its path with the query.
@@ -37,6 +39,7 @@ fn request(line: &str, authorized: &HashMap<String, String>) -> Option<Request> 
     }
     Some(Request {
         user: authorized.get(&field(line, "http.request.id")?).cloned().unwrap_or_default(),
+        agent: field(line, "http.request.useragent").unwrap_or_default(),
         method: field(line, "http.request.method")?,
         uri: field(line, "http.request.uri")?,
         status: field(line, "http.response.status")?.parse().ok()?,
