@@ -6,6 +6,7 @@ mod leases;
 mod metrics;
 mod moves;
 mod proof;
+mod pull_secrets;
 mod push;
 mod source;
 mod worker;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use cluster::Kubernetes;
 use copy::Copier;
 use distribution::Transport;
 use domain::push::RetryPolicy;
@@ -32,7 +34,9 @@ use crate::leases::Leases;
 use crate::metrics::PushMetrics;
 use crate::moves::Moves;
 use crate::source::SourceLogin;
-use crate::worker::Worker;
+use crate::worker::{Worker, chain};
+
+const AGENT: &str = concat!("drayage-syncer/", env!("CARGO_PKG_VERSION"));
 
 /// Pushes algorithm images to enterprise registries and records the status of every push.
 #[derive(Debug, Parser)]
@@ -79,16 +83,11 @@ pub struct Args {
     /// How long a worker that says nothing keeps its push
     #[arg(long, env = "DRAYAGE_LEASE", value_name = "DURATION", default_value = "30s", value_parser = lease)]
     lease: Duration,
-    /// Whether it works in a cluster; never found by guessing
-    #[arg(long, env = "DRAYAGE_KUBERNETES", value_enum, default_value = "off")]
+    /// The cluster whose namespaces it gives pull Secrets: off, in-cluster or kubeconfig:PATH
+    #[arg(long, env = "DRAYAGE_KUBERNETES", default_value = "off", value_name = "CLUSTER")]
     kubernetes: Kubernetes,
     #[command(flatten)]
     process: ProcessArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kubernetes {
-    Off,
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
@@ -110,12 +109,16 @@ impl AsRef<ProcessArgs> for Args {
 /// # Errors
 /// What keeps it from starting: a file, the database, the listener.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
-    let Kubernetes::Off = args.kubernetes;
+    let cluster = args.kubernetes.cluster(AGENT).await.map_err(|error| UsageError::new(chain(&error)))?;
     let source = SourceLogin::new(args.source_registry, args.registry_auth_file)?;
     let transport = transport(args.trusted_ca_file)?;
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     let health = Health::default();
     let (metrics, page) = PushMetrics::new(&store)?;
+    if let Some(cluster) = cluster {
+        let condition = health.condition("pull Secrets");
+        tokio::spawn(pull_secrets::keep(cluster, store.clone(), condition, shutdown.clone()));
+    }
     let push = push::Context {
         copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
         leases: Leases::new(store.clone(), args.lease),
