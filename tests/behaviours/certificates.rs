@@ -5,6 +5,7 @@ mod rotation;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -16,6 +17,8 @@ use serde_json::{Value, json};
 
 const AUTHORITY: &str = "drayage-authority";
 const LEAF: &str = "drayage-tls";
+/// What a watch tells; a look alone would take half a minute.
+const HEALED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The default overlay on a control plane whose Service is this machine, and who the webhook is there.
 async fn installed() -> Result<(Cluster, PathBuf)> {
@@ -193,6 +196,29 @@ fn damage_heals_by_itself() {
         }
         let log = scene.drayage.log();
         ensure!(log.contains("holds no certificate that can be read"), "not told: {log}");
+        Ok(())
+    });
+}
+
+#[test]
+fn deleted_certificate_is_back_within_seconds() {
+    prove(async {
+        let (cluster, scene) = stage().await?;
+        for name in [LEAF, AUTHORITY] {
+            let former = secret(&cluster, name).await?["metadata"]["uid"].clone();
+            cluster.kubectl(&["delete", "secret", "-n", "drayage", name]).await?;
+            let start = Instant::now();
+            eventually("another one", async || {
+                let uid = secret(&cluster, name).await?["metadata"]["uid"].clone();
+                ensure!(uid != former, "the former one");
+                Ok(())
+            })
+            .await?;
+            ensure!(start.elapsed() < HEALED_WITHIN, "{name}: {:?}", start.elapsed());
+        }
+        let log = cluster.log();
+        ensure!(!log.contains("RequestWatchProgress"), "{log}");
+        ensure!(!scene.drayage.webhook.log().contains("broke off"), "{}", scene.drayage.webhook.log());
         Ok(())
     });
 }

@@ -129,6 +129,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Everything that the API server has logged.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
     /// What the API server's audit log says, an event a line.
     pub fn audit(&self) -> Result<Vec<Value>> {
         let log = fs::read_to_string(self.file("audit.log"))?;

@@ -33,7 +33,7 @@ use crate::registration::{Registered, Registration};
 const SERVICES: [&str; 2] = ["drayage-webhook", "drayage-api"];
 /// Between two rounds at least, and at most: so soon is healed what no watch has told.
 const PAUSE: Duration = Duration::from_millis(100);
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 const ROUND_WITHIN: Duration = Duration::from_secs(15);
 

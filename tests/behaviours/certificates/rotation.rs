@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use cluster::Kubernetes;
 use drayage_webhook::certificates::{Keeper, Lives};
 use drayage_webhook::follower::Routes;
-use drayage_webhook::kubernetes::Kubernetes;
 use drayage_webhook::metrics::AdmissionMetrics;
 use drayage_webhook::service::Service;
 use harness::claim::{PATIENCE, eventually, prove};
@@ -50,7 +50,8 @@ struct Replica {
 impl Replica {
     async fn start(kubeconfig: &Path, shutdown: &Shutdown) -> Result<Self> {
         let kubernetes: Result<Kubernetes, _> = format!("kubeconfig:{}", kubeconfig.display()).parse();
-        let cluster = kubernetes.map_err(anyhow::Error::msg)?.cluster().await?.context("a cluster")?;
+        let cluster =
+            kubernetes.map_err(anyhow::Error::msg)?.cluster("drayage-test").await?.context("a cluster")?;
         let (certificate, health) = (Certificate::default(), Health::default());
         let keeper = Keeper::new(cluster, LIVES, certificate.clone(), health.condition("certificate"));
         tokio::spawn(keeper.run(shutdown.clone()));

@@ -1,13 +1,13 @@
 //! Wakes the keeper when one of the three objects changes, whoever has changed it. What they say the
-//! keeper reads itself. A watch that is lost begins again.
+//! keeper reads itself. A watch that ends or is lost begins again with a list.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Cluster;
-use futures_util::StreamExt as _;
-use kube::api::{Api, WatchEvent, WatchParams};
+use futures_util::TryStreamExt as _;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use runtime::Shutdown;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -45,7 +45,12 @@ where
 {
     loop {
         tokio::select! {
-            () = once(&api, name, &wake) => {}
+            ended = once(&api, name, &wake) => {
+                // Why there is none, the keeper hears at its own next call.
+                if let Err(error) = ended {
+                    debug!(name, %error, "a watch broke off");
+                }
+            }
             () = shutdown.begun() => return,
         }
         tokio::select! {
@@ -55,24 +60,24 @@ where
     }
 }
 
-/// One watch to its end. It begins with the object as it is, so that nothing between two is missed.
-async fn once<K>(api: &Api<K>, name: &str, wake: &Notify)
+/// One watch to its end. What it does not tell, for it happened before, the list does.
+async fn once<K>(api: &Api<K>, name: &str, wake: &Notify) -> Result<(), kube::Error>
 where
     K: Clone + Debug + DeserializeOwned,
 {
-    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-    // Why there is none, the keeper hears at its own next call.
-    let Ok(events) = api.watch(&params, "0").await else { return };
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
+    let field = format!("metadata.name={name}");
+    let listed = api.list(&ListParams::default().fields(&field)).await?;
+    wake.notify_one();
+    // Without bookmarks, for which an older etcd breaks the watch off.
+    let params = WatchParams::default().fields(&field).disable_bookmarks();
+    let since = listed.metadata.resource_version.unwrap_or_default();
+    let mut events = std::pin::pin!(api.watch(&params, &since).await?);
+    while let Some(event) = events.try_next().await? {
         match event {
-            Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_)) => wake.notify_one(),
-            Ok(WatchEvent::Bookmark(_)) => {}
-            Ok(WatchEvent::Error(_)) => return,
-            Err(error) => {
-                debug!(name, %error, "a watch broke off");
-                return;
-            }
+            WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => wake.notify_one(),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
         }
     }
+    Ok(())
 }
