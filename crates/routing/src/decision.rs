@@ -22,10 +22,18 @@ pub enum Decision {
     /// A source image that is pulled from the registry of its latest successful push.
     Routed(Routed),
     /// A source image without a route.
-    Unrouted {
-        /// Whether the ledger holds the tag or digest that was asked for.
-        known: bool,
-    },
+    Unrouted(NoRoute),
+}
+
+/// Why a source image has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// The ledger does not hold the tag or digest that was asked for.
+    NeverCompiled,
+    /// No push of it has succeeded.
+    NeverPushed,
+    /// Every registry that it was pushed to has been deleted.
+    RegistriesDeleted,
 }
 
 /// A source image and where it is pulled from.
@@ -63,8 +71,8 @@ impl Table {
         match self.find(&reference) {
             Found::Nothing => Decision::Foreign,
             Found::Destination(registry) => Decision::Destination { registry: registry.into() },
-            Found::Source { latest: None, known, .. } => Decision::Unrouted { known },
-            Found::Source { latest: Some(latest), repository, behind, .. } => {
+            Found::Source { latest: Err(lack), .. } => Decision::Unrouted(lack),
+            Found::Source { latest: Ok(latest), repository, behind } => {
                 Decision::Routed(routed(&reference, repository, latest, behind))
             }
         }
@@ -89,7 +97,9 @@ impl Decision {
     /// The sentence about the image that was asked for, without a full stop.
     pub fn sentence(&self, asked: &str) -> String {
         match self {
-            Self::Foreign => format!("{asked} is no image of the source registry"),
+            Self::Foreign => {
+                format!("{asked} is not of the source registry, or of an algorithm that was never compiled")
+            }
             Self::Destination { registry } => format!("{asked} already names {registry}"),
             Self::Routed(routed) => {
                 let Routed { to, registry, succeeded, .. } = routed;
@@ -99,11 +109,14 @@ impl Decision {
                     "{asked} is pulled as {to}, as last pushed to {registry} at revision {succeeded}{behind}"
                 )
             }
-            Self::Unrouted { known: true } => {
-                format!("{asked} has not been pushed to any registry that still exists")
-            }
-            Self::Unrouted { known: false } => {
+            Self::Unrouted(NoRoute::NeverCompiled) => {
                 format!("{asked} is in a source repository, but was never compiled under this name")
+            }
+            Self::Unrouted(NoRoute::NeverPushed) => {
+                format!("{asked} was compiled, but no push of it has succeeded yet")
+            }
+            Self::Unrouted(NoRoute::RegistriesDeleted) => {
+                format!("{asked} was pushed only to registries that have been deleted since")
             }
         }
     }

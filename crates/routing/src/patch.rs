@@ -169,7 +169,7 @@ impl Mutation {
         match decision {
             Decision::Foreign => return None,
             Decision::Destination { .. } => return Some(Pull::AsItIs),
-            Decision::Routed(_) | Decision::Unrouted { .. } => {}
+            Decision::Routed(_) | Decision::Unrouted(_) => {}
         }
         let sentence = decision.sentence(image.image);
         match decision {
@@ -217,8 +217,8 @@ impl Mutation {
 }
 
 impl Image<'_> {
-    /// What the annotation calls this entry.
-    fn title(&self) -> Cow<'_, str> {
+    /// What the annotation calls this entry: a container's name, or `volume/NAME`.
+    pub fn title(&self) -> Cow<'_, str> {
         match self.part {
             Part::Volumes => Cow::Owned(format!("volume/{}", self.name)),
             _ => Cow::Borrowed(self.name),

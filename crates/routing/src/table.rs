@@ -17,6 +17,7 @@ use domain::registry::{Address, RegistryId};
 use self::entries::{Carrier, Destination, Digested, Image, Leader, RouteTag, Routed, Tagged};
 use self::places::Places;
 use self::shards::Shards;
+use crate::decision::NoRoute;
 use crate::key::{Key, Keys, shard_of};
 
 /// All known routes. A clone is cheap and shares what neither side changes.
@@ -49,10 +50,8 @@ pub(crate) enum Found<'t> {
     Source {
         /// Its repository, below the address of whichever registry.
         repository: &'t str,
-        /// Whether the ledger holds this tag or digest.
-        known: bool,
-        /// The latest success in a registry that exists.
-        latest: Option<Latest<'t>>,
+        /// The latest success in a registry that exists, or why there is none.
+        latest: Result<Latest<'t>, NoRoute>,
         /// The newest image of this tag has no route to a registry that exists.
         behind: bool,
     },
@@ -63,9 +62,9 @@ impl Found<'_> {
         match self {
             Self::Nothing => 0,
             Self::Destination(_) => 1,
-            Self::Source { known: false, .. } => 2,
-            Self::Source { latest: None, .. } => 3,
-            Self::Source { latest: Some(_), .. } => 4,
+            Self::Source { latest: Err(NoRoute::NeverCompiled), .. } => 2,
+            Self::Source { latest: Err(_), .. } => 3,
+            Self::Source { latest: Ok(_), .. } => 4,
         }
     }
 }
@@ -277,37 +276,49 @@ impl Table {
     }
 
     fn find_source<'t>(&'t self, reference: &Reference<'_>, name: &'t str, repository: u32) -> Found<'t> {
-        let (known, latest, behind) = match reference.digest() {
+        let (latest, behind) = match reference.digest() {
             Some(digest) => {
                 let key = self.keys.digest(repository, digest);
                 let images = self.digests.range(key.shard(), |image| image.digest.cmp(&key.mark));
-                let routes = images.iter().filter_map(|image| self.latest_of(image.image));
-                (!images.is_empty(), routes.max_by_key(|route| route.succeeded), false)
+                let routes = images.iter().flat_map(|image| self.routes_of(image.image));
+                let latest = self.latest(routes);
+                (latest.map_err(|lack| if images.is_empty() { NoRoute::NeverCompiled } else { lack }), false)
             }
             None => {
                 let key = self.keys.tag(repository, reference.tag().unwrap_or("latest"));
-                let newest = self.tags.get(key.shard(), &(key.mark,));
-                let of_newest = newest.and_then(|newest| self.latest_of(newest.image));
-                let behind = of_newest.is_none();
-                (newest.is_some(), self.latest_among(key).or(of_newest), behind)
+                match self.tags.get(key.shard(), &(key.mark,)) {
+                    Some(newest) => {
+                        let routes = self.routes_of(newest.image);
+                        let behind = self.latest(routes.iter()).is_err();
+                        (self.latest(routes.iter().chain(self.leading(key))), behind)
+                    }
+                    None => (Err(NoRoute::NeverCompiled), false),
+                }
             }
         };
-        let latest = latest.and_then(|route| self.described(route));
-        Found::Source { repository: name, known, behind: behind && latest.is_some(), latest }
+        let latest = latest.and_then(|route| self.described(route).ok_or(NoRoute::NeverPushed));
+        Found::Source { repository: name, behind: behind && latest.is_ok(), latest }
     }
 
-    fn latest_of(&self, image: u32) -> Option<&Routed> {
-        self.routes_of(image).iter().filter(|route| self.is_live(route)).max_by_key(|route| route.succeeded)
+    /// The latest of some successes whose registry exists.
+    fn latest<'t>(&'t self, routes: impl Iterator<Item = &'t Routed>) -> Result<&'t Routed, NoRoute> {
+        let (mut latest, mut lack) = (None::<&Routed>, NoRoute::NeverPushed);
+        for route in routes {
+            if !self.is_live(route) {
+                lack = NoRoute::RegistriesDeleted;
+            } else if latest.is_none_or(|latest| latest.succeeded < route.succeeded) {
+                latest = Some(route);
+            }
+        }
+        latest.ok_or(lack)
     }
 
-    /// The latest success among the carriers of a tag, if it has several.
-    fn latest_among(&self, tag: Key) -> Option<&Routed> {
+    /// The latest success in each registry among the carriers of a tag, if it has several.
+    fn leading(&self, tag: Key) -> impl Iterator<Item = &Routed> {
         self.leaders
-            .range(tag.shard(), |leader| leader.tag.cmp(&tag.mark))
+            .range(tag.shard(), move |leader| leader.tag.cmp(&tag.mark))
             .iter()
             .filter_map(|leader| self.route_in(leader.image, leader.registry))
-            .filter(|route| self.is_live(route))
-            .max_by_key(|route| route.succeeded)
     }
 
     fn is_live(&self, route: &Routed) -> bool {

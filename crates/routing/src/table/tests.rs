@@ -2,7 +2,7 @@
 
 use domain::fact::Fact;
 
-use crate::decision::Decision;
+use crate::decision::{Decision, NoRoute};
 use crate::ledger::*;
 use crate::table::Table;
 
@@ -14,8 +14,9 @@ fn pulled(table: &Table, image: &str) -> String {
         Decision::Routed(routed) if routed.behind => format!("{} (behind)", routed.to),
         Decision::Routed(routed) => routed.to,
         Decision::Destination { .. } => "destination".to_owned(),
-        Decision::Unrouted { known: true } => "unrouted".to_owned(),
-        Decision::Unrouted { known: false } => "unknown".to_owned(),
+        Decision::Unrouted(NoRoute::NeverCompiled) => "unknown".to_owned(),
+        Decision::Unrouted(NoRoute::NeverPushed) => "unpushed".to_owned(),
+        Decision::Unrouted(NoRoute::RegistriesDeleted) => "deleted".to_owned(),
         Decision::Foreign => "foreign".to_owned(),
     }
 }
@@ -58,7 +59,7 @@ fn a_tag_goes_to_the_latest_success_among_its_carriers_and_says_when_the_newest_
     let mut facts = one_route();
     facts.extend([tag(1, "v1", 3), image(2, SOURCE, "ann/hello"), tag(2, "v1", 4), tag(2, "def", 4)]);
     assert_eq!(pulled(&table(facts.clone()), &hello(":v1")), format!("{CORP}/ann/hello:abc (behind)"));
-    assert_eq!(pulled(&table(facts.clone()), &hello(":def")), "unrouted");
+    assert_eq!(pulled(&table(facts.clone()), &hello(":def")), "unpushed");
     facts.push(route(2, 1, CORP, "def", 5));
     assert_eq!(pulled(&table(facts.clone()), &hello(":v1")), format!("{CORP}/ann/hello:def"));
     facts.push(route(1, 1, CORP, "abc", 6));
@@ -72,7 +73,7 @@ fn a_deleted_registry_is_skipped_for_the_next_latest_success_and_comes_back_with
     assert_eq!(pulled(&table, &hello(":abc")), format!("{CORP}/ann/hello:abc"));
     assert_eq!(pulled(&table, "other.example/ann/hello:abc"), "foreign");
     table.apply(registry(1, false));
-    assert_eq!(pulled(&table, &hello(":abc")), "unrouted");
+    assert_eq!(pulled(&table, &hello(":abc")), "deleted");
     table.apply(registry(2, true));
     assert_eq!(pulled(&table, &hello(":abc")), format!("{OTHER}/ann/hello:abc"));
 }
@@ -93,7 +94,7 @@ fn a_snapshot_does_not_see_later_facts() {
     let mut after = before.clone();
     after.apply(registry(1, false));
     assert_eq!(pulled(&before, &hello(":abc")), format!("{CORP}/ann/hello:abc"));
-    assert_eq!(pulled(&after, &hello(":abc")), "unrouted");
+    assert_eq!(pulled(&after, &hello(":abc")), "deleted");
 }
 
 #[test]
@@ -212,6 +213,26 @@ fn the_sentence_names_what_decided() {
     );
 }
 
+#[test]
+fn the_sentence_of_an_image_without_a_route_says_why() {
+    let mut table = table([one_route(), vec![image(2, SOURCE, "ann/hello"), tag(2, "def", 4)]].concat());
+    table.apply(registry(1, false));
+    for (asked, why) in [
+        (hello(":abc"), "was pushed only to registries that have been deleted since"),
+        (hello(&format!("@{}", digest(1))), "was pushed only to registries that have been deleted since"),
+        (hello(":def"), "was compiled, but no push of it has succeeded yet"),
+        (hello(&format!("@{}", digest(2))), "was compiled, but no push of it has succeeded yet"),
+        (hello(":xyz"), "is in a source repository, but was never compiled under this name"),
+        (
+            hello(&format!("@{}", digest(3))),
+            "is in a source repository, but was never compiled under this name",
+        ),
+        ("redis".to_owned(), "is not of the source registry, or of an algorithm that was never compiled"),
+    ] {
+        assert_eq!(table.decide(&asked).sentence(&asked), format!("{asked} {why}"));
+    }
+}
+
 /// What the table should say, found by going through all facts. Later facts stand later.
 fn modelled(facts: &[Fact], tag: &str) -> String {
     let mut live = [false; 4];
@@ -237,7 +258,8 @@ fn modelled(facts: &[Fact], tag: &str) -> String {
     let latest =
         in_force().filter(|route| carriers.contains_key(&route.image)).max_by_key(|route| route.succeeded);
     match latest {
-        None => "unrouted".to_owned(),
+        None if routes.values().any(|route| carriers.contains_key(&route.image)) => "deleted".to_owned(),
+        None => "unpushed".to_owned(),
         Some(route) => {
             format!("{}/ann/hello:{}{}", route.address, route.tag, if behind { " (behind)" } else { "" })
         }
