@@ -164,6 +164,9 @@ fn source(args: &Args) -> anyhow::Result<Source> {
             let error = anyhow::Error::from(error);
             UsageError::new(format!("--registry-auth-file {}: {error:#}", file.display()))
         })?;
+        if !file.exists() {
+            tracing::warn!(file = %file.display(), "--registry-auth-file is not there: pulling without a login");
+        }
     }
     Ok(Source::new(
         transport,

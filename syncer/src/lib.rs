@@ -2,6 +2,7 @@
 //! image can be pulled, and writes down what came of it. It serves nothing but its admin listener.
 
 mod inventory;
+pub mod keys;
 mod leases;
 mod metrics;
 mod moves;
@@ -45,7 +46,8 @@ const AGENT: &str = concat!("drayage-syncer/", env!("CARGO_PKG_VERSION"));
     version = runtime::program::VERSION,
     after_help = "It shares its database with drayage-api, which writes the pushes that it performs.\n\
                   Stop it with SIGTERM: running pushes are finished or handed back. After a crash they are\n\
-                  taken up again once their lease has run out. Metrics and health: http://ADMIN/metrics, /readyz."
+                  taken up again once their lease has run out. Metrics and health: http://ADMIN/metrics, /readyz.\n\
+                  Before the first start in a cluster: drayage-syncer make-keys --help"
 )]
 pub struct Args {
     /// The database that it shares with drayage-api; made when it is missing

@@ -1,7 +1,10 @@
-//! The binary `drayage-syncer`.
+//! The binary `drayage-syncer`, and the one errand that it runs beside.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::program::run(drayage_syncer::run)
+    match std::env::args_os().nth(1) {
+        Some(errand) if errand == "make-keys" => runtime::program::run(drayage_syncer::keys::run),
+        _ => runtime::program::run(drayage_syncer::run),
+    }
 }

@@ -18,10 +18,11 @@ impl SourceLogin {
     /// Reads the file once, so that a mistake in it is told at the start.
     pub(crate) fn new(registry: Address, file: Option<PathBuf>) -> Result<Self, UsageError> {
         let login = Self { registry, file };
-        match login.read() {
-            Ok(_) => Ok(login),
-            Err(error) => Err(UsageError::new(format!("--registry-auth-file: {error}"))),
+        login.read().map_err(|error| UsageError::new(format!("--registry-auth-file: {error}")))?;
+        if let Some(file) = login.file.as_ref().filter(|file| !file.exists()) {
+            tracing::warn!(file = %file.display(), "--registry-auth-file is not there: pulling without a login");
         }
+        Ok(login)
     }
 
     /// What logs in to the registry that an image was resolved in. The file may hold logins for other

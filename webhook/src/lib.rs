@@ -11,7 +11,7 @@ mod registration;
 pub mod service;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,6 +78,10 @@ pub struct Args {
     /// The file with the key for that api, a RouteReaderKey
     #[arg(long, env = "DRAYAGE_ROUTES_KEY_FILE", value_name = "FILE")]
     routes_key_file: Option<PathBuf>,
+    /// The IP address at which that api is called, without asking a DNS for its name. Kubernetes sets the
+    /// variable in pods of the namespace of the Service drayage-api
+    #[arg(long, env = "DRAYAGE_API_SERVICE_HOST", value_name = "IP")]
+    api_service_host: Option<IpAddr>,
     /// PEM certificates of authorities to trust for that api, beside the system's
     #[arg(long, env = "DRAYAGE_TRUSTED_CA_FILE", value_name = "FILE")]
     trusted_ca_file: Option<PathBuf>,
@@ -125,8 +129,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let empty = Table::new(random_key()?, &args.pod_registry);
     let origin = match (args.database, args.routes_from, args.routes_key_file) {
         (_, Some(url), Some(key_file)) => {
-            let trusted_ca_file = args.trusted_ca_file;
-            Origin::Api(RoutesFrom { url, key_file, trusted_ca_file, authorities })
+            let (service_host, trusted_ca_file) = (args.api_service_host, args.trusted_ca_file);
+            Origin::Api(RoutesFrom { url, key_file, service_host, trusted_ca_file, authorities })
         }
         (Some(database), ..) => Origin::Database(database),
         _ => return Err(UsageError::new("give --database or --routes-from".to_owned()).into()),

@@ -68,12 +68,20 @@ pub struct DockerConfig {
 }
 
 impl DockerConfig {
-    /// Reads the file.
+    /// Reads the file. One that is missing holds no login, as long as its folder is there: a Secret that
+    /// nobody has made is mounted as an empty folder.
     ///
     /// # Errors
     /// [`DockerConfigError`]; an entry without a login is none.
     pub fn read(path: &Path) -> Result<Self, DockerConfigError> {
-        Self::parse(&Zeroizing::new(std::fs::read(path)?))
+        match std::fs::read(path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) =>
+            {
+                Ok(Self::default())
+            }
+            read => Self::parse(&Zeroizing::new(read?)),
+        }
     }
 
     fn parse(json: &[u8]) -> Result<Self, DockerConfigError> {
@@ -187,6 +195,13 @@ mod tests {
             let json = format!(r#"{{"auths": {{"{key}": {{"auth": "YW5uOmI="}}}}}}"#);
             assert_eq!(login_for(&json, "docker.io/acme"), some("ann", "b"), "{key}");
         }
+    }
+
+    #[test]
+    fn a_missing_file_of_a_folder_holds_no_login() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(DockerConfig::read(&folder.path().join("config.json")).unwrap().logins.is_empty());
+        assert!(DockerConfig::read(&folder.path().join("typo/config.json")).is_err());
     }
 
     #[test]

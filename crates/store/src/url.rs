@@ -14,6 +14,11 @@ pub struct DatabaseUrl(PathBuf);
 pub struct DatabaseUrlError;
 
 impl DatabaseUrl {
+    /// Whether its file is there.
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.0

@@ -1,14 +1,15 @@
 //! The feed of an api, over HTTP: `GET /v1/routes` with a key that can read routes and nothing else. Files
 //! are read again whenever the feed is opened, so that a rotated key or authority is taken up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use domain::fact::{FactPage, Revision};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::uri::Authority;
 use http::{StatusCode, Uri};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
@@ -23,7 +24,22 @@ const PAGE_LIMIT: usize = 64 << 20;
 
 /// The address of an api, as `https://HOST[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUrl(String);
+pub struct ApiUrl {
+    scheme: &'static str,
+    authority: Authority,
+}
+
+impl ApiUrl {
+    fn host(&self) -> &str {
+        self.authority.host()
+    }
+}
+
+impl fmt::Display for ApiUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.scheme, self.authority)
+    }
+}
 
 impl FromStr for ApiUrl {
     type Err = String;
@@ -31,16 +47,16 @@ impl FromStr for ApiUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "an api is https://HOST[:PORT]; http:// only on this host".to_owned();
         let uri: Uri = text.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).cloned();
         // The key would be readable on its way.
         let is_here = |host: &str| {
             let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
             host == "localhost" || address.is_ok_and(|address| address.is_loopback())
         };
         match (uri.scheme_str(), authority, uri.path_and_query().map_or("/", |rest| rest.as_str())) {
-            (Some("https"), Some(authority), "/") => Ok(Self(format!("https://{authority}"))),
+            (Some("https"), Some(authority), "/") => Ok(Self { scheme: "https", authority }),
             (Some("http"), Some(authority), "/") if is_here(authority.host()) => {
-                Ok(Self(format!("http://{authority}")))
+                Ok(Self { scheme: "http", authority })
             }
             _ => Err(wrong()),
         }
@@ -54,6 +70,8 @@ pub struct RoutesFrom {
     pub url: ApiUrl,
     /// The file with the key.
     pub key_file: PathBuf,
+    /// Where it is called, whatever a DNS says.
+    pub service_host: Option<IpAddr>,
     /// Authorities to trust beside the system's.
     pub trusted_ca_file: Option<PathBuf>,
     /// Those of the installation, whose certificate the api serves too.
@@ -134,6 +152,10 @@ impl RoutesFrom {
             .redirect(Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_WITHIN);
+        if let Some(address) = self.service_host {
+            // The port is the URL's, and the name is the one that its certificate must have.
+            client = client.resolve(self.url.host(), SocketAddr::new(address, 0));
+        }
         if let Some(file) = &self.trusted_ca_file {
             let authorities = Certificate::from_pem_bundle(&read("--trusted-ca-file", file)?);
             client = client.tls_certs_merge(authorities.map_err(RemoteError::Authorities)?);
@@ -141,7 +163,7 @@ impl RoutesFrom {
         let own = Certificate::from_pem_bundle(&self.authorities.pem()).map_err(RemoteError::Authorities)?;
         client = client.tls_certs_merge(own);
         let client = client.build().map_err(RemoteError::Authorities)?;
-        Ok(Remote { client, url: format!("{}/v1/routes", self.url.0), key_file: self.key_file.clone() })
+        Ok(Remote { client, url: format!("{}/v1/routes", self.url), key_file: self.key_file.clone() })
     }
 }
 
@@ -183,7 +205,7 @@ mod tests {
             ("https://drayage-api.drayage.svc:8443", "https://drayage-api.drayage.svc:8443"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ] {
-            assert_eq!(text.parse(), Ok(ApiUrl(url.to_owned())));
+            assert_eq!(text.parse::<ApiUrl>().map(|url| url.to_string()), Ok(url.to_owned()));
         }
         for text in [
             "",
