@@ -6,6 +6,7 @@ pub mod algorithm;
 pub mod credentials;
 pub mod fact;
 pub mod labels;
+pub mod pod;
 pub mod push;
 pub mod reference;
 pub mod registry;

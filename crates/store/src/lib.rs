@@ -7,6 +7,7 @@ mod error;
 pub mod feed;
 mod inventory;
 mod keys;
+mod pods;
 mod queue;
 mod registries;
 pub mod seal;
@@ -21,6 +22,7 @@ pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
 pub use error::{OpenError, StoreError};
 pub use inventory::{HOLDERS_LIMIT, Holders, Holding, Sighting};
 pub use keys::{Key, NewKey};
+pub use pods::{Audit, AuditedImage, AuditedPod, PodName, PodsOn, Recreator};
 pub use queue::{Claim, Failed, Finished, Lease, PushRecord, PushRefused, PushRequest, Renewal, Worker};
 pub use registries::{
     Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,

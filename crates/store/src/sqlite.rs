@@ -11,6 +11,7 @@ pub(crate) mod inventory;
 pub(crate) mod keys;
 mod migrate;
 pub(crate) mod open;
+pub(crate) mod pods;
 pub(crate) mod pushes;
 pub(crate) mod queue;
 pub(crate) mod registries;

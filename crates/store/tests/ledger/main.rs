@@ -6,6 +6,7 @@ mod feed;
 mod holds;
 mod inventory;
 mod opening;
+mod pods;
 mod pushes;
 mod registries;
 mod versions;
