@@ -4,6 +4,7 @@
 
 mod algorithms;
 mod error;
+mod evidence;
 pub mod feed;
 mod inventory;
 mod keys;
@@ -20,13 +21,14 @@ mod versions;
 
 pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
 pub use error::{OpenError, StoreError};
+pub use evidence::{Evidence, Success};
 pub use inventory::{HOLDERS_LIMIT, Holders, Holding, Sighting};
 pub use keys::{Key, NewKey};
 pub use pods::{Audit, AuditedImage, AuditedPod, PodName, PodsOn, Recreator};
 pub use queue::{Claim, Failed, Finished, Lease, PushRecord, PushRefused, PushRequest, Renewal, Worker};
 pub use registries::{
-    Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,
-    Replaced,
+    Dependents, LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError,
+    Removed, ReplaceError, Replaced,
 };
 pub use statistics::{PushStatistics, RegistryStatistics};
 pub use store::Store;

@@ -2,8 +2,10 @@
 
 use domain::Timestamp;
 use domain::credentials::Credentials;
+use domain::fact::Revision;
 use domain::registry::{Address, RegistryId};
 
+use crate::seal::SealError;
 use crate::{Store, StoreError, sqlite};
 
 /// A registry as it is shown; its login never is.
@@ -23,6 +25,26 @@ pub struct Registry {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// What logs in to a registry to pull from it.
+#[derive(Clone, Debug)]
+pub struct ReadLogin {
+    /// The registry.
+    pub registry: RegistryId,
+    /// Where it is, and where it was at the same host if routes still lead there.
+    pub addresses: Vec<Address>,
+    /// Its READ login, unless that is damaged.
+    pub login: Result<Credentials, SealError>,
+}
+
+/// The READ logins of all registries at one revision.
+#[derive(Clone, Debug)]
+pub struct ReadLogins {
+    /// That of the registry that was changed last.
+    pub revision: Revision,
+    /// The oldest registry's first.
+    pub logins: Vec<ReadLogin>,
 }
 
 /// A registry to be registered.
@@ -144,6 +166,16 @@ impl Store {
     /// [`StoreError`].
     pub async fn registry(&self, id: RegistryId) -> Result<Option<Registry>, StoreError> {
         self.read(move |db| sqlite::registries::find(db, id)).await
+    }
+
+    /// The READ logins of all registries that have one; `None` when no registry has changed since that
+    /// revision.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read_logins(&self, since: Option<Revision>) -> Result<Option<ReadLogins>, StoreError> {
+        let seal = self.seal_key();
+        self.read(move |db| sqlite::registries::read_logins(db, &seal, since)).await
     }
 
     /// Replaces a registry. When its scheme, host or port changes, pushes that were asked for at the

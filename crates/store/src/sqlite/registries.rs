@@ -1,6 +1,7 @@
 //! Statements of registries, their addresses and their stored logins.
 
 use domain::credentials::Credentials;
+use domain::fact::Revision;
 use domain::push::{PushStatus, Reason};
 use domain::registry::{Address, RegistryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -9,8 +10,8 @@ use uuid::Uuid;
 use super::{columns, holds};
 use crate::seal::SealKey;
 use crate::{
-    Dependents, LoginChange, NewRegistry, Registry, RegistryChange, RemoveError, Removed, ReplaceError,
-    Replaced, StoreError,
+    Dependents, LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError,
+    Removed, ReplaceError, Replaced, StoreError,
 };
 
 const SELECT: &str = "SELECT r.*, a.address AS url,
@@ -46,6 +47,46 @@ pub(crate) fn list(db: &Connection) -> Result<Vec<Registry>, StoreError> {
 pub(crate) fn find(db: &Connection, id: RegistryId) -> Result<Option<Registry>, StoreError> {
     let mut statement = db.prepare_cached(&format!("{SELECT} AND r.uuid = ?1"))?;
     Ok(statement.query_one([id.to_string()], from_row).optional()?)
+}
+
+pub(crate) fn read_logins(
+    db: &Connection,
+    seal: &SealKey,
+    since: Option<Revision>,
+) -> Result<Option<ReadLogins>, StoreError> {
+    // Whatever changes a registry gives it the next revision, a deletion too.
+    let last = db.query_one("SELECT coalesce(max(revision), 0) AS last FROM registry", [], |row| {
+        columns::count(row, "last").map(Revision)
+    })?;
+    if since == Some(last) {
+        return Ok(None);
+    }
+    let mut statement = db.prepare_cached(
+        "SELECT r.id, r.uuid, a.address AS url, c.sealed
+         FROM registry r JOIN registry_address a ON a.id = r.address JOIN registry_credentials c ON c.registry = r.id
+         WHERE r.deleted_at IS NULL ORDER BY r.id",
+    )?;
+    let logins = statement.query_map([], |row| {
+        let registry = columns::registry_id(row, "uuid")?;
+        let address: Address = columns::parsed(row, "url")?;
+        let sealed: Vec<u8> = row.get("sealed")?;
+        let login = seal.unseal_login(&sealed, &login_place(registry, &address));
+        let mut addresses = earlier_addresses(db, row.get("id")?)?;
+        addresses.retain(|earlier| earlier.same_host(&address) && *earlier != address);
+        addresses.push(address);
+        Ok(ReadLogin { registry, addresses, login })
+    })?;
+    Ok(Some(ReadLogins { revision: last, logins: logins.collect::<Result<_, _>>()? }))
+}
+
+/// Where routes to a registry still lead, beside where it is.
+fn earlier_addresses(db: &Connection, registry: i64) -> rusqlite::Result<Vec<Address>> {
+    let mut statement = db.prepare_cached(
+        "SELECT e.address AS url FROM registry_address e JOIN registry r ON r.id = e.registry
+         WHERE e.registry = ?1 AND e.id <> r.address
+             AND EXISTS (SELECT 1 FROM route o WHERE o.registry = ?1 AND o.address = e.id)",
+    )?;
+    statement.query_map([registry], |row| columns::parsed(row, "url"))?.collect()
 }
 
 pub(crate) fn replace(

@@ -98,3 +98,36 @@ async fn a_cordoned_registry_takes_no_new_pushes_and_keeps_the_old_ones() {
     assert_eq!(again.expect("answers"), Some(Ok(())));
     assert!(yard.store.cordon_registry(RegistryId(Uuid::new_v4()), true).await.expect("answers").is_none());
 }
+
+#[tokio::test]
+async fn read_logins_are_told_when_a_registry_has_changed_and_for_every_place_that_routes_lead_to() {
+    let yard = Yard::new().await;
+    let login = Credentials::new("reader", "p\"ä\\ss");
+    let id = yard.registry("a.example/x", Some(login.clone())).await;
+    yard.registry("open.example", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(id)).await;
+    let claim = yard.claim().await.expect("due");
+    yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
+    let mut seen = None;
+    for (address, told) in
+        [("a.example/x", &["a.example/x"][..]), ("a.example/y", &["a.example/x", "a.example/y"])]
+    {
+        let change = moved_to(address, LoginChange::Keep);
+        yard.store.replace_registry(id, change).await.expect("the same host");
+        let found = yard.store.read_logins(seen).await.expect("answers").expect("something has changed");
+        let [found_login] = &found.logins[..] else { panic!("{found:?}") };
+        assert_eq!((found_login.registry, found_login.login.clone()), (id, Ok(login.clone())));
+        assert_eq!(found_login.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), told);
+        seen = Some(found.revision);
+        assert!(yard.store.read_logins(seen).await.expect("answers").is_none(), "nothing has changed");
+    }
+    // At another host the login of the former one is of no use.
+    let change = moved_to("b.example/x", LoginChange::Set(login));
+    yard.store.replace_registry(id, change).await.expect("replaced");
+    let found = yard.store.read_logins(seen).await.expect("answers").expect("it has moved");
+    assert_eq!(found.logins[0].addresses.len(), 1);
+    yard.store.remove_registry(id, false).await.expect("removed");
+    let left = yard.store.read_logins(Some(found.revision)).await.expect("answers").expect("it has gone");
+    assert!(left.logins.is_empty());
+}
