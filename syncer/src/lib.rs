@@ -117,9 +117,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     let health = Health::default();
     let (metrics, page) = PushMetrics::new(&store)?;
+    let (_told, changes) = tokio::sync::watch::channel(());
     if let Some(cluster) = cluster {
         let condition = health.condition("pull Secrets");
-        tokio::spawn(pull_secrets::keep(cluster, store.clone(), condition, shutdown.clone()));
+        tokio::spawn(pull_secrets::keep(cluster, store.clone(), changes, condition, shutdown.clone()));
     }
     let push = push::Context {
         copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
