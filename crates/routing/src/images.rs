@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use domain::labels::{MIRROR_ANNOTATION, ROUTED_ANNOTATION};
+use domain::labels::{MIRROR_ANNOTATION, PULL_SECRET, ROUTED_ANNOTATION};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -48,6 +48,8 @@ struct Spec<'a> {
     #[serde(rename = "ephemeralContainers")]
     ephemeral_containers: Option<List<Object<Container<'a>>>>,
     volumes: Option<List<Object<Volume<'a>>>>,
+    #[serde(rename = "imagePullSecrets")]
+    pull_secrets: Option<List<Object<PullSecret<'a>>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +74,23 @@ struct VolumeImage<'a> {
     reference: Option<Text<'a>>,
     #[serde(rename = "pullPolicy")]
     pull_policy: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PullSecret<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+}
+
+/// Whether a pod is pulled with our Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PulledWith {
+    /// It is.
+    Ours,
+    /// Its list of Secrets lacks ours.
+    Others,
+    /// It has no such list.
+    Nothing,
 }
 
 /// The lists of a pod that name images.
@@ -111,6 +130,16 @@ impl Pod<'_> {
         [Part::InitContainers, Part::Containers, Part::EphemeralContainers, Part::Volumes]
             .into_iter()
             .flat_map(|part| self.images_of(part))
+    }
+
+    pub(crate) fn pulled_with(&self) -> PulledWith {
+        match &self.spec.pull_secrets {
+            None => PulledWith::Nothing,
+            Some(List(list)) if list.iter().any(|secret| secret.name.as_deref() == Some(PULL_SECRET)) => {
+                PulledWith::Ours
+            }
+            Some(_) => PulledWith::Others,
+        }
     }
 
     /// The images of one list; entries without one are passed over.

@@ -7,10 +7,12 @@ mod annotation;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use domain::labels::PULL_SECRET;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
+use serde_json::json;
 
-use crate::images::{Image, Part, Pod};
+use crate::images::{Image, Part, Pod, PulledWith};
 use crate::{Decision, Table};
 
 const ALWAYS: &str = "Always";
@@ -109,8 +111,10 @@ enum Pull {
 impl Mutation {
     fn create(&mut self, pod: &Pod<'_>, table: &Table, unrouted: Unrouted) {
         let mut entries = annotation::Entries::default();
+        let mut is_ours = false;
         for image in pod.images() {
             let Some(pull) = self.judge(&image, table, unrouted) else { continue };
+            is_ours = true;
             self.force_always(&image);
             // The server restores the annotations of a request that adds ephemeral containers, so
             // those are never in it.
@@ -125,6 +129,9 @@ impl Mutation {
             } else if reported {
                 entries.keep(&image);
             }
+        }
+        if is_ours {
+            self.append_pull_secret(pod);
         }
         self.patch.0.extend(entries.operation(pod.metadata.annotations.as_ref()));
     }
@@ -142,6 +149,11 @@ impl Mutation {
                         "container {}: {} needs imagePullPolicy {ALWAYS}, which a live pod cannot take up any more; delete the pod and create it again with this image",
                         image.name, image.image
                     ));
+                } else if pod.pulled_with() != PulledWith::Ours {
+                    self.refuse(format!(
+                        "container {}: {} needs the pull Secret {PULL_SECRET}, which a live pod cannot take up any more; delete the pod and create it again with this image",
+                        image.name, image.image
+                    ));
                 } else if let Pull::Rewritten(to) = pull {
                     self.replace_image(&image, to);
                 }
@@ -157,6 +169,14 @@ impl Mutation {
             }
             let Some(pull) = self.judge(&image, table, unrouted) else { continue };
             self.force_always(&image);
+            // Unlike a container, it takes the place of none that runs, and a login may be elsewhere.
+            if pod.pulled_with() != PulledWith::Ours {
+                let warning = format!(
+                    "container {}: it is pulled without the Secret {PULL_SECRET}, which a live pod cannot take up any more",
+                    image.name
+                );
+                say(&mut self.warnings, warning);
+            }
             if let Pull::Rewritten(to) = pull {
                 self.replace_image(&image, to);
             }
@@ -205,6 +225,18 @@ impl Mutation {
             let path = image.pointer(image.image_field());
             self.patch.0.push(PatchOperation::Replace(ReplaceOperation { path, value: to.into() }));
         }
+    }
+
+    /// Keeps the Secrets that are there: the ServiceAccount's have been put in before.
+    fn append_pull_secret(&mut self, pod: &Pod<'_>) {
+        let secret = json!({"name": PULL_SECRET});
+        let (path, value) = match pod.pulled_with() {
+            PulledWith::Ours => return,
+            PulledWith::Others => ("/spec/imagePullSecrets/-", secret),
+            PulledWith::Nothing => ("/spec/imagePullSecrets", json!([secret])),
+        };
+        let path = PointerBuf::parse(path).unwrap_or_default();
+        self.patch.0.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
     fn force_always(&mut self, image: &Image<'_>) {

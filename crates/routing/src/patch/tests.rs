@@ -40,6 +40,13 @@ fn pod(containers: Value) -> Value {
     json!({"metadata": {"name": "p"}, "spec": {"containers": containers}})
 }
 
+/// With our pull Secret, as any pod that we have admitted.
+fn stored(containers: Value) -> Value {
+    let mut pod = pod(containers);
+    pod["spec"]["imagePullSecrets"] = json!([{"name": "drayage-registries"}]);
+    pod
+}
+
 fn paths(mutation: &Mutation) -> Vec<String> {
     mutation.patch.iter().map(|operation| operation.path().to_string()).collect()
 }
@@ -70,6 +77,7 @@ fn every_kind_of_image_is_routed_and_nothing_else_is_touched() {
     }
     expected["spec"]["containers"][2]["imagePullPolicy"] = "Always".into();
     expected["spec"]["volumes"][1]["image"] = json!({"reference": PUSHED, "pullPolicy": "Always", "x": 1});
+    expected["spec"]["imagePullSecrets"] = json!([{"name": "own"}, {"name": "drayage-registries"}]);
     expected["metadata"]["annotations"]["drayage.dev/routed"] =
         json!({"c": ASKED, "i": ASKED, "volume/v": ASKED}).to_string().into();
 
@@ -80,7 +88,7 @@ fn every_kind_of_image_is_routed_and_nothing_else_is_touched() {
     assert_eq!(mutation.outcome, Outcome::Routed);
     assert_eq!(mutation.warnings, Vec::<String>::new());
     assert_eq!(mutation.pushes, ["00000000-0000-0000-0000-000000000001 ann/hello:abc 2"]);
-    assert_eq!(mutation.patch.len(), 3 * 2 + 1 + 1);
+    assert_eq!(mutation.patch.len(), 3 * 2 + 1 + 1 + 1);
     assert_eq!(created(&after, &table), Mutation { routes: vec![], ..Mutation::default() });
 }
 
@@ -88,7 +96,7 @@ fn every_kind_of_image_is_routed_and_nothing_else_is_touched() {
 fn the_annotations_object_is_made_only_when_it_is_missing() {
     let container = json!([{"name": "c", "image": ASKED, "imagePullPolicy": "Always"}]);
     for annotations in [None, Some(Value::Null), Some(json!({}))] {
-        let mut before = pod(container.clone());
+        let mut before = stored(container.clone());
         if let Some(annotations) = &annotations {
             before["metadata"]["annotations"] = annotations.clone();
         }
@@ -178,7 +186,7 @@ fn an_older_image_of_a_tag_is_pulled_with_a_warning() {
 
 #[test]
 fn an_update_judges_only_the_images_that_changed_and_patches_only_them() {
-    let old = pod(json!([
+    let old = stored(json!([
         {"name": "stays", "image": ASKED, "imagePullPolicy": "IfNotPresent"},
         {"name": "changes", "image": "redis", "imagePullPolicy": "Always"},
     ]));
@@ -195,7 +203,7 @@ fn an_update_judges_only_the_images_that_changed_and_patches_only_them() {
 #[test]
 fn a_routed_image_in_a_live_container_without_always_is_refused() {
     for image in [ASKED, PUSHED] {
-        let old = pod(json!([{"name": "c", "image": "redis", "imagePullPolicy": "IfNotPresent"}]));
+        let old = stored(json!([{"name": "c", "image": "redis", "imagePullPolicy": "IfNotPresent"}]));
         let mut new = old.clone();
         new["spec"]["containers"][0]["image"] = image.into();
         let mutation = updated(&new, &old);
@@ -206,7 +214,7 @@ fn a_routed_image_in_a_live_container_without_always_is_refused() {
 
 #[test]
 fn of_ephemeral_containers_only_new_ones_are_patched_and_none_is_reported() {
-    let mut old = pod(json!([{"name": "c", "image": ASKED, "imagePullPolicy": "Never"}]));
+    let mut old = stored(json!([{"name": "c", "image": ASKED, "imagePullPolicy": "Never"}]));
     old["spec"]["ephemeralContainers"] = json!([{"name": "first", "image": ASKED}]);
     let mut new = old.clone();
     new["spec"]["ephemeralContainers"] = json!([
@@ -221,6 +229,49 @@ fn of_ephemeral_containers_only_new_ones_are_patched_and_none_is_reported() {
     let after = admitted(&new, &mutation);
     assert_eq!(after["spec"]["ephemeralContainers"][1]["image"], PUSHED);
     assert_eq!(debugged(&after, &old).patch.len(), 0);
+}
+
+#[test]
+fn the_pull_secret_is_appended_once_to_whatever_the_pod_is_pulled_with() {
+    let ours = json!({"name": "drayage-registries"});
+    for image in [ASKED, PUSHED] {
+        for (before, after) in [
+            (None, json!([ours])),
+            (Some(Value::Null), json!([ours])),
+            (Some(json!([])), json!([ours])),
+            (Some(json!([{"name": "own"}, {}])), json!([{"name": "own"}, {}, ours])),
+            (Some(json!([ours, {"name": "own"}])), json!([ours, {"name": "own"}])),
+        ] {
+            let mut asks = pod(json!([{"name": "c", "image": image}]));
+            if let Some(before) = before {
+                asks["spec"]["imagePullSecrets"] = before;
+            }
+            let admitted_once = admitted(&asks, &created(&asks, &table(one_route())));
+            assert_eq!(admitted_once["spec"]["imagePullSecrets"], after, "{asks}");
+            assert_eq!(created(&admitted_once, &table(one_route())).patch.len(), 0);
+        }
+    }
+    for image in ["redis", "registry.local:5000/built/ann/hello:never"] {
+        let foreign = pod(json!([{"name": "c", "image": image}]));
+        assert_eq!(created(&foreign, &table(one_route())).patch.len(), 0, "{image}");
+    }
+}
+
+#[test]
+fn a_live_pod_without_the_pull_secret_takes_no_routed_image_and_a_debugger_only_with_a_warning() {
+    let old = pod(json!([{"name": "c", "image": "redis", "imagePullPolicy": "Always"}]));
+    let mut new = old.clone();
+    new["spec"]["containers"][0]["image"] = ASKED.into();
+    let refusal = updated(&new, &old).refusal.expect("refused");
+    assert!(refusal.contains("drayage-registries") && refusal.contains("create it again"), "{refusal}");
+    new["spec"]["containers"][0]["image"] = "redis:8".into();
+    assert_eq!(updated(&new, &old), Mutation::default());
+
+    let mut new = old.clone();
+    new["spec"]["ephemeralContainers"] = json!([{"name": "debugger", "image": ASKED}]);
+    let mutation = debugged(&new, &old);
+    assert_eq!((mutation.outcome, mutation.warnings.len()), (Outcome::Routed, 1));
+    assert!(mutation.warnings[0].contains("drayage-registries"));
 }
 
 /// Generated pods against a model that works on the whole JSON, and each admitted twice.
@@ -275,11 +326,16 @@ fn generated_pods_come_out_as_by_the_model_and_a_second_admission_changes_nothin
                 .collect();
             before["spec"][list] = entries.into();
         }
+        let secrets = ["null", "[]", r#"[{"name":"own"}]"#, r#"[{"name":"drayage-registries"}]"#];
+        if numbers.below(5) != 0 {
+            before["spec"]["imagePullSecrets"] = numbers.one_of(&secrets).parse().unwrap();
+        }
         let mutation = created(&before, &table);
         let mut after = admitted(&before, &mutation);
         assert_eq!(created(&after, &table).patch.len(), 0, "{before:#}");
 
         let mut expected = before.clone();
+        let mut is_ours = false;
         for list in ["containers", "initContainers", "volumes"] {
             for entry in expected["spec"][list].as_array_mut().unwrap() {
                 let (entry, image, policy) = match entry.get("image") {
@@ -292,7 +348,16 @@ fn generated_pods_come_out_as_by_the_model_and_a_second_admission_changes_nothin
                 }
                 if entry[image] == PUSHED || entry[image] == pushed_by_digest.as_str() {
                     entry[policy] = "Always".into();
+                    is_ours = true;
                 }
+            }
+        }
+        if is_ours {
+            let ours = json!({"name": "drayage-registries"});
+            match &mut expected["spec"]["imagePullSecrets"] {
+                Value::Array(list) if list.contains(&ours) => {}
+                Value::Array(list) => list.push(ours),
+                absent => *absent = json!([ours]),
             }
         }
         for pod in [&mut after, &mut expected] {
