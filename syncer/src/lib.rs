@@ -1,6 +1,7 @@
 //! Performs pushes and records their status: claims what is due in the ledger, copies, proves that the
 //! image can be pulled, and writes down what came of it. It serves nothing but its admin listener.
 
+mod auditor;
 mod inventory;
 pub mod keys;
 mod leases;
@@ -10,6 +11,7 @@ mod proof;
 mod pull_secrets;
 mod push;
 mod source;
+mod watching;
 mod worker;
 
 use std::net::SocketAddr;
@@ -85,9 +87,13 @@ pub struct Args {
     /// How long a worker that says nothing keeps its push
     #[arg(long, env = "DRAYAGE_LEASE", value_name = "DURATION", default_value = "30s", value_parser = lease)]
     lease: Duration,
-    /// The cluster whose namespaces it gives pull Secrets: off, in-cluster or kubeconfig:PATH
+    /// The cluster whose namespaces it gives pull Secrets and whose pods it audits: off, in-cluster or
+    /// kubeconfig:PATH
     #[arg(long, env = "DRAYAGE_KUBERNETES", default_value = "off", value_name = "CLUSTER")]
     kubernetes: Kubernetes,
+    /// Another name by which pods call the source registry, as the webhook is told it; repeat it for several
+    #[arg(long, env = "DRAYAGE_POD_REGISTRY", value_delimiter = ',', value_name = "HOST[:PORT][/PATH]")]
+    pod_registry: Vec<Address>,
     #[command(flatten)]
     process: ProcessArgs,
 }
@@ -116,9 +122,20 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let transport = transport(args.trusted_ca_file)?;
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     let health = Health::default();
-    let (metrics, page) = PushMetrics::new(&store)?;
+    let (metrics, mut page) = PushMetrics::new(&store)?;
     let (_told, changes) = tokio::sync::watch::channel(());
     if let Some(cluster) = cluster {
+        page = metrics::with_strays(page, &store)?;
+        let (of_audit, aliases) = (health.condition("audit"), args.pod_registry);
+        let audit = auditor::audit(
+            cluster.clone(),
+            store.clone(),
+            args.database,
+            aliases,
+            of_audit,
+            shutdown.clone(),
+        );
+        tokio::spawn(audit);
         let condition = health.condition("pull Secrets");
         tokio::spawn(pull_secrets::keep(cluster, store.clone(), changes, condition, shutdown.clone()));
     }

@@ -166,6 +166,24 @@ impl Gauges {
     }
 }
 
+/// Adds the gauge of what auditors found.
+pub(crate) fn with_strays(page: Metrics, store: &Store) -> prometheus::Result<Metrics> {
+    let strays = IntGauge::new("drayage_stray_pods", "Pods that run from elsewhere than their routes say")?;
+    page.registry().register(Box::new(strays.clone()))?;
+    let store = store.clone();
+    Ok(page.on_scrape(move || {
+        let (store, strays) = (store.clone(), strays.clone());
+        async move {
+            match store.stray_pods().await {
+                Ok(count) => strays.set(i64::try_from(count).unwrap_or(i64::MAX)),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the stray pods cannot be counted in the database")
+                }
+            }
+        }
+    }))
+}
+
 fn counter(
     registry: &Registry,
     name: &str,

@@ -35,7 +35,7 @@ use self::logins::Logins;
 use self::need::Need;
 use self::queue::Queue;
 use self::troubles::Troubles;
-use self::watching::{Changed, Mirror};
+use crate::watching::{Changed, Mirror, namespaces};
 use crate::worker::chain;
 
 /// Writes at once.
@@ -121,7 +121,7 @@ impl Keeper {
             }
             tokio::time::sleep_until(self.look_at).await;
         }
-        let mut namespaces = watching::namespaces(&self.client);
+        let mut namespaces = namespaces(&self.client);
         let mut secrets = watching::secrets(&self.client);
         loop {
             self.start_due();

@@ -104,11 +104,12 @@ pub(crate) enum Part {
 
 /// One image of a pod and where it stands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Image<'p> {
+pub struct Image<'p> {
     pub(crate) part: Part,
     pub(crate) index: usize,
     pub(crate) name: &'p str,
-    pub(crate) image: &'p str,
+    /// The reference that the pod names.
+    pub image: &'p str,
     pub(crate) pull_policy: Option<&'p str>,
 }
 
@@ -126,7 +127,8 @@ impl Pod<'_> {
         self.metadata.annotations.as_ref().is_some_and(|annotations| annotations.mirror)
     }
 
-    pub(crate) fn images(&self) -> impl Iterator<Item = Image<'_>> {
+    /// All images, those of volumes included.
+    pub fn images(&self) -> impl Iterator<Item = Image<'_>> {
         [Part::InitContainers, Part::Containers, Part::EphemeralContainers, Part::Volumes]
             .into_iter()
             .flat_map(|part| self.images_of(part))

@@ -10,7 +10,8 @@ use kube::Client;
 use kube::runtime::watcher::{self, Event};
 
 use super::logins::pulls;
-use super::watching::{self, Changed, Mirror, Watch};
+use super::watching;
+use crate::watching::{Changed, Mirror, Watch};
 
 /// A pod: its namespace and its name.
 type Name = (String, String);

@@ -1,151 +1,18 @@
-//! What the API server shows of the cluster: three watches, and of each a mirror that keeps what is decided
-//! on and nothing else. A watch that breaks off begins again; until then its mirror stays as it is.
+//! The watches that pull Secrets alone need.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::time::Duration;
+use domain::labels::PULL_SECRET;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Client;
+use kube::runtime::watcher::Config;
 
-use domain::labels::{PULL_SECRET, TAKES_PART};
-use futures_util::stream::{BoxStream, StreamExt as _};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Config, Event};
-use kube::{Api, Client};
-
-/// How long the API server is left alone after it has failed.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// A watch on objects of one kind.
-pub(super) type Watch<K> = BoxStream<'static, watcher::Result<Event<K>>>;
-
-/// The namespaces that take part; of each its metadata.
-pub(super) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>> {
-    let (label, value) = TAKES_PART;
-    let config = Config::default().labels(&format!("{label}={value}"));
-    watcher::watcher(Api::all(client.clone()), config).backoff(Pause).boxed()
-}
+use crate::watching::{Watch, watch};
 
 /// The Secrets of our name, in all namespaces; the rights for others are not needed.
 pub(super) fn secrets(client: &Client) -> Watch<Secret> {
-    let config = Config::default().fields(&format!("metadata.name={PULL_SECRET}"));
-    watcher::watcher(Api::all(client.clone()), config).backoff(Pause).boxed()
+    watch(client, Config::default().fields(&format!("metadata.name={PULL_SECRET}")))
 }
 
 /// The pods that have not ended.
 pub(super) fn pods(client: &Client) -> Watch<Pod> {
-    let config = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
-    watcher::watcher(Api::all(client.clone()), config).backoff(Pause).boxed()
-}
-
-struct Pause;
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(PAUSE)
-    }
-}
-
-impl Backoff for Pause {
-    fn reset(&mut self) {}
-}
-
-/// What a watch has shown so far.
-#[derive(Debug)]
-pub(super) struct Mirror<N, T> {
-    shown: BTreeMap<N, T>,
-    /// What a list that is under way has shown.
-    listed: BTreeMap<N, T>,
-    is_complete: bool,
-}
-
-/// What an event has changed in a mirror.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Changed<N> {
-    Nothing,
-    One(N),
-    /// A list has ended: anything.
-    All,
-}
-
-impl<N, T> Default for Mirror<N, T> {
-    fn default() -> Self {
-        Self { shown: BTreeMap::new(), listed: BTreeMap::new(), is_complete: false }
-    }
-}
-
-impl<N: Ord + Clone + Debug, T> Mirror<N, T> {
-    /// Takes up an event. `trim` gives an object's name, and what is kept of it if anything is.
-    pub(super) fn take<K>(&mut self, event: Event<K>, trim: impl FnOnce(K) -> (N, Option<T>)) -> Changed<N> {
-        match event {
-            Event::Init => self.listed.clear(),
-            Event::InitApply(object) => {
-                if let (name, Some(kept)) = trim(object) {
-                    self.listed.insert(name, kept);
-                }
-            }
-            Event::InitDone => {
-                self.shown = std::mem::take(&mut self.listed);
-                self.is_complete = true;
-                return Changed::All;
-            }
-            Event::Apply(object) => {
-                let (name, kept) = trim(object);
-                self.set(name.clone(), kept);
-                return Changed::One(name);
-            }
-            Event::Delete(object) => {
-                let (name, _) = trim(object);
-                self.shown.remove(&name);
-                return Changed::One(name);
-            }
-        }
-        Changed::Nothing
-    }
-
-    /// Sets what is known otherwise than by the watch.
-    pub(super) fn set(&mut self, name: N, kept: Option<T>) {
-        match kept {
-            Some(kept) => self.shown.insert(name, kept),
-            None => self.shown.remove(&name),
-        };
-    }
-
-    /// Whether everything was shown at least once.
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_complete
-    }
-
-    /// What was shown.
-    pub(super) fn shown(&self) -> &BTreeMap<N, T> {
-        &self.shown
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mirror_forgets_what_a_new_list_does_not_show() {
-        let mut mirror = Mirror::default();
-        let keep = |name: &'static str| (name, (name != "trimmed").then_some(()));
-        let mut take = |event| {
-            let changed = mirror.take(event, keep);
-            (changed, mirror.shown().keys().copied().collect::<Vec<_>>(), mirror.is_complete())
-        };
-        assert_eq!(take(Event::Init), (Changed::Nothing, vec![], false));
-        for name in ["a", "b", "trimmed"] {
-            assert_eq!(take(Event::InitApply(name)), (Changed::Nothing, vec![], false));
-        }
-        assert_eq!(take(Event::InitDone), (Changed::All, vec!["a", "b"], true));
-        assert_eq!(take(Event::Apply("c")), (Changed::One("c"), vec!["a", "b", "c"], true));
-        assert_eq!(take(Event::Delete("b")), (Changed::One("b"), vec!["a", "c"], true));
-        take(Event::Init);
-        assert_eq!(take(Event::InitApply("c")).1, ["a", "c"], "it stays as it is until the list has ended");
-        assert_eq!(take(Event::InitDone), (Changed::All, vec!["c"], true));
-    }
+    watch(client, Config::default().fields("status.phase!=Succeeded,status.phase!=Failed"))
 }

@@ -1,5 +1,5 @@
-//! The annotation that reports what a pod asked for before it was routed. `patch` keeps it up; nothing
-//! ever reads it to decide.
+//! The annotation that reports what a pod asked for before it was routed. `patch` keeps it up, the
+//! auditor compares it with what runs; no admission ever reads it to decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,20 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::{Map, Value};
 
-use crate::images::{Annotations, Image};
+use crate::images::{Annotations, Image, Pod};
+
+impl Pod<'_> {
+    /// What the pod says that it asked for before it was routed, by the titles of its images; anybody may
+    /// have written it.
+    pub fn reported(&self) -> Option<BTreeMap<String, String>> {
+        reported(self.metadata.annotations.as_ref()?.routed.as_deref()?)
+    }
+}
+
+/// A value that is no such report is none.
+fn reported(text: &str) -> Option<BTreeMap<String, String>> {
+    serde_json::from_str(text).ok()
+}
 
 /// The entries that the pod's images justify.
 #[derive(Default)]
@@ -28,14 +41,13 @@ impl Entries {
         self.keep.insert(image.title().into_owned());
     }
 
-    /// The operation that brings the annotation up to date, if it is not. A value that is no such report
-    /// counts as an empty one, for anybody may have written it.
+    /// The operation that brings the annotation up to date, if it is not.
     pub(super) fn operation(self, annotations: Option<&Annotations<'_>>) -> Option<PatchOperation> {
         let before = annotations.and_then(|annotations| annotations.routed.as_deref());
         if before.is_none() && self.set.is_empty() {
             return None;
         }
-        let reported = before.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(text).ok());
+        let reported = before.and_then(reported);
         let mut entries = self.set;
         for (title, image) in reported.iter().flatten().filter(|(title, _)| self.keep.contains(*title)) {
             entries.entry(title.clone()).or_insert_with(|| image.clone());
