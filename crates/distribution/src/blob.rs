@@ -28,7 +28,7 @@ impl Registry {
             Ok(_) => Ok(true),
             Err(error) if error.is_absence() => Ok(false),
             // A storage that takes the signature for a GET only has not told; to move the blob again is safe.
-            Err(error) if error.answer().is_some_and(|answer| answer.elsewhere) => Ok(false),
+            Err(error) if error.answer().is_some_and(|answer| answer.elsewhere.is_some()) => Ok(false),
             Err(error) => Err(error),
         }
     }

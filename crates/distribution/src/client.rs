@@ -20,7 +20,8 @@ use crate::token::{Challenge, Keeper, Proof, Scope, refusal};
 use crate::transport::{Exchange, Home, Pass, Payload, Request, Transport, VERIFY_TIMEOUT, host_of};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
-/// Without a proof, with a kept token, with a fresh one, and once more when the challenge changed.
+/// Without a proof, with a kept token or the login, with a fresh one or the login again, and once more when
+/// the challenge changed.
 const PROOFS: usize = 4;
 
 /// One registry with one login, or none. All of one transport with the same login share their tokens.
@@ -227,6 +228,7 @@ impl Registry {
     async fn try_send(&self, purpose: &Purpose<'_>, request: &mut Request) -> Result<Exchange, Cause> {
         let Inner { home, keeper, proven, .. } = &*self.inner;
         let mut refused: Option<HeaderValue> = None;
+        let mut is_doubted = false;
         for _ in 0..PROOFS {
             let proof = keeper.proof(home, &purpose.scope, refused.as_ref()).await?;
             let pass = proof.header().map(|header| Pass { origin: home.url(), header: header.clone() });
@@ -263,6 +265,13 @@ impl Registry {
                 // Another request has learnt it meanwhile.
                 Proof::Nothing => {}
                 Proof::Bearer { header, fresh: false } => refused = Some(header),
+                // One server of several may not know the login yet, or no more for a moment.
+                Proof::Basic(_) if proven.load(Ordering::Relaxed) && !is_doubted => {
+                    if !request.is_repeatable() {
+                        return Err(Cause::LoginDoubted(Box::new(answer)));
+                    }
+                    is_doubted = true;
+                }
                 Proof::Basic(_) if proven.load(Ordering::Relaxed) => {
                     return Err(Cause::Denied(Box::new(answer)));
                 }

@@ -111,6 +111,9 @@ pub enum Cause {
     /// The registry or its token service does not accept the login.
     #[error("the login is refused: {0}")]
     LoginRefused(Box<Answer>),
+    /// The registry took the login before, and refuses it with a body that was not sent again.
+    #[error("the login, which was taken before, is refused: {0}")]
+    LoginDoubted(Box<Answer>),
     /// The login is good, or there is none, and does not reach as far as this.
     #[error("access is denied: {0}")]
     Denied(Box<Answer>),
@@ -170,7 +173,10 @@ impl Error {
     /// The registry's answer, where a whole answer came from it.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.cause {
-            Cause::LoginRefused(answer) | Cause::Denied(answer) | Cause::Status(answer) => Some(answer),
+            Cause::LoginRefused(answer)
+            | Cause::LoginDoubted(answer)
+            | Cause::Denied(answer)
+            | Cause::Status(answer) => Some(answer),
             _ => None,
         }
     }
@@ -238,7 +244,8 @@ pub(crate) fn cause_of(error: &reqwest::Error, host: &str, at_home: bool) -> Cau
     match (error.is_connect() && !hung_up, at_home) {
         (true, true) => Cause::Connect(problem),
         (true, false) => Cause::ConnectElsewhere { host: host.to_owned(), problem },
-        (false, _) => Cause::Broken(problem),
+        (false, true) => Cause::Broken(problem),
+        (false, false) => Cause::Broken(format!("{problem} (with {host}, where the registry led)")),
     }
 }
 

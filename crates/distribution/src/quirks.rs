@@ -32,22 +32,24 @@ pub(crate) enum Way {
     Put,
     /// One PATCH with the whole body and an empty PUT, as Docker does.
     Patch,
-    /// PATCHes of [`CHUNK`] bytes and an empty PUT (distribution spec, "Pushing a blob in chunks").
+    /// PATCHes of a few MiB and an empty PUT (distribution spec, "Pushing a blob in chunks").
     Chunks,
+    /// The same with as much as gateways take unless they are told otherwise (nginx: 1 MiB).
+    SmallChunks,
+    /// The same with less.
+    SmallestChunks,
 }
 
-/// The size of a chunk unless the registry wants larger ones; storages behind registries take no less.
-pub(crate) const CHUNK: u64 = 5 * 1024 * 1024;
-
-/// The way to try when a registry does not take a blob in another one, and the answers that say so.
+/// The way to try when a registry does not take a blob in another one, and what says so.
 struct Fallback {
     from: Way,
     to: Way,
     signs: &'static [StatusCode],
+    /// A connection that breaks under a body is a sign as well, but may be an accident.
+    after_break: bool,
 }
 
-/// A connection that breaks under a body is a sign as well, but may be an accident.
-const FALLBACKS: [Fallback; 2] = [
+const FALLBACKS: [Fallback; 4] = [
     // Old Artifactories do not know an upload that no PATCH has touched; nginx limits bodies.
     Fallback {
         from: Way::Put,
@@ -58,11 +60,25 @@ const FALLBACKS: [Fallback; 2] = [
             StatusCode::PAYLOAD_TOO_LARGE,
             StatusCode::NOT_IMPLEMENTED,
         ],
+        after_break: true,
     },
     Fallback {
         from: Way::Patch,
         to: Way::Chunks,
         signs: &[StatusCode::NOT_FOUND, StatusCode::PAYLOAD_TOO_LARGE],
+        after_break: true,
+    },
+    Fallback {
+        from: Way::Chunks,
+        to: Way::SmallChunks,
+        signs: &[StatusCode::PAYLOAD_TOO_LARGE],
+        after_break: false,
+    },
+    Fallback {
+        from: Way::SmallChunks,
+        to: Way::SmallestChunks,
+        signs: &[StatusCode::PAYLOAD_TOO_LARGE],
+        after_break: false,
     },
 ];
 
@@ -72,15 +88,34 @@ impl Way {
         self == Self::Put
     }
 
-    /// The way after this one.
-    pub(crate) fn next(self) -> Option<Self> {
-        FALLBACKS.iter().find(|fallback| fallback.from == self).map(|fallback| fallback.to)
+    /// How many bytes go with one request at the most; `None` where all do. `least` is the smallest chunk
+    /// that the registry takes.
+    pub(crate) fn chunk(self, least: u64) -> Option<u64> {
+        let usual = match self {
+            Self::Put | Self::Patch => return None,
+            // Storages behind registries keep nothing smaller by itself.
+            Self::Chunks => 5 * 1024 * 1024,
+            Self::SmallChunks => 1024 * 1024,
+            Self::SmallestChunks => 512 * 1024,
+        };
+        Some(least.max(usual))
     }
 
-    /// The way after this one, when the answer is a sign that this one is not taken.
-    pub(crate) fn after(self, status: StatusCode) -> Option<Self> {
-        let known = FALLBACKS.iter().find(|fallback| fallback.from == self);
-        known.filter(|fallback| fallback.signs.contains(&status)).map(|fallback| fallback.to)
+    /// The way after this one, when a connection has broken.
+    pub(crate) fn after_break(self) -> Option<Self> {
+        self.fallback().filter(|fallback| fallback.after_break).map(|fallback| fallback.to)
+    }
+
+    /// The way after this one, when the answer is a sign that this one is not taken. Chunks do not get smaller
+    /// than the `least` that the registry takes.
+    pub(crate) fn after(self, status: StatusCode, least: u64) -> Option<Self> {
+        let fallback = self.fallback().filter(|fallback| fallback.signs.contains(&status))?;
+        let is_another = self.chunk(least).is_none() || fallback.to.chunk(least) < self.chunk(least);
+        is_another.then_some(fallback.to)
+    }
+
+    fn fallback(self) -> Option<&'static Fallback> {
+        FALLBACKS.iter().find(|fallback| fallback.from == self)
     }
 }
 
@@ -177,13 +212,23 @@ mod tests {
 
     #[test]
     fn the_ladder_goes_down_by_its_signs_only_and_ends() {
-        for status in [404, 413].map(|status| StatusCode::from_u16(status).expect("legal")) {
-            assert_eq!(Way::Put.after(status), Some(Way::Patch));
-            assert_eq!(Way::Patch.after(status), Some(Way::Chunks));
-            assert_eq!(Way::Chunks.after(status), None);
-        }
-        assert_eq!(Way::Put.after(StatusCode::FORBIDDEN), None);
-        assert_eq!((Way::Put.next(), Way::Chunks.next()), (Some(Way::Patch), None));
+        let ladder = |status: StatusCode, least: u64| {
+            std::iter::successors(Some(Way::Put), |way| way.after(status, least)).last().expect("the first")
+        };
+        assert_eq!(ladder(StatusCode::FORBIDDEN, 0), Way::Put);
+        assert_eq!(ladder(StatusCode::NOT_FOUND, 0), Way::Chunks);
+        assert_eq!(ladder(StatusCode::PAYLOAD_TOO_LARGE, 0), Way::SmallestChunks);
+        let after_break = std::iter::successors(Some(Way::Put), |way| way.after_break());
+        assert_eq!(after_break.last(), Some(Way::Chunks));
+    }
+
+    #[test]
+    fn chunks_are_never_smaller_than_the_registry_takes() {
+        let too_large = StatusCode::PAYLOAD_TOO_LARGE;
+        assert_eq!(Way::Chunks.after(too_large, 5 << 20), None);
+        assert_eq!(Way::Chunks.after(too_large, 2 << 20), Some(Way::SmallChunks));
+        assert_eq!(Way::SmallChunks.chunk(2 << 20), Some(2 << 20));
+        assert_eq!(Way::SmallChunks.after(too_large, 2 << 20), None);
     }
 
     #[test]

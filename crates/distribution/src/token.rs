@@ -247,11 +247,11 @@ impl Token {
 
 /// Reads a refusal as far as it may be told.
 pub(crate) async fn refusal(exchange: Exchange, secrets: &[Zeroizing<String>]) -> Answer {
-    let (status, headers, at_home) =
-        (exchange.status(), exchange.response.headers().clone(), exchange.at_home);
-    let body = if at_home { exchange.beginning(REFUSAL_LIMIT).await } else { Bytes::new() };
+    let (status, headers) = (exchange.status(), exchange.response.headers().clone());
+    let elsewhere = (!exchange.at_home).then(|| host_of(&exchange.url));
+    let body = if elsewhere.is_none() { exchange.beginning(REFUSAL_LIMIT).await } else { Bytes::new() };
     let secrets: Vec<&str> = secrets.iter().map(|secret| secret.as_str()).collect();
-    Answer { elsewhere: !at_home, ..Answer::new(status, &headers, &body, &secrets) }
+    Answer { elsewhere, ..Answer::new(status, &headers, &body, &secrets) }
 }
 
 fn pair(login: &Credentials) -> Zeroizing<String> {

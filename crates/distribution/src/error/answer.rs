@@ -25,8 +25,8 @@ pub struct Answer {
     pub hint: Option<Hint>,
     /// How long the registry asks us to stay away.
     pub retry_after: Option<Duration>,
-    /// Another host says it, to which the registry led.
-    pub elsewhere: bool,
+    /// The other host that says it, where another does to which the registry led.
+    pub elsewhere: Option<String>,
 }
 
 /// What the words of a refusal are about.
@@ -58,7 +58,7 @@ impl Answer {
             text: excerpt(&said, secrets),
             hint: hint(&whole),
             retry_after: retry_after(headers, Timestamp::now()),
-            elsewhere: false,
+            elsewhere: None,
         }
     }
 
@@ -71,6 +71,9 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
+        if let Some(host) = &self.elsewhere {
+            write!(f, " from {host}, where the registry led")?;
+        }
         let code = self.codes.first().and_then(|code| serde_json::to_value(code).ok());
         let code = code.as_ref().and_then(|code| code.as_str()).map(|code| excerpt(code, &[]));
         match (code.as_deref(), self.text.as_str()) {

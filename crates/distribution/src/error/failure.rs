@@ -50,7 +50,7 @@ impl Error {
             Cause::Status(answer) => {
                 let busy =
                     matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-                busy && answer.retry_after.is_some() && !answer.elsewhere
+                busy && answer.retry_after.is_some() && answer.elsewhere.is_none()
             }
             _ => false,
         }
@@ -84,7 +84,7 @@ impl Error {
                 Side::Source => Reason::SourceDenied,
                 Side::Destination => Reason::CredentialsRefused,
             },
-            Cause::Denied(_) => denied,
+            Cause::Denied(_) | Cause::LoginDoubted(_) => denied,
             Cause::TokenService { .. } => Reason::TokenService,
             Cause::Misled { .. } | Cause::Protocol(_) | Cause::Challenge(_) | Cause::Manifest { .. } => {
                 Reason::Unsupported
@@ -96,7 +96,7 @@ impl Error {
             },
             // The registry has led us to a storage that does not take what the registry signed.
             Cause::Status(answer)
-                if answer.elsewhere
+                if answer.elsewhere.is_some()
                     && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
                 unreachable

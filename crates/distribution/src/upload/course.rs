@@ -55,8 +55,8 @@ enum Fault {
     Stalled,
     /// The bytes do not go on where the registry's end.
     Gap,
-    /// The token has run out.
-    Expired,
+    /// The token has run out, or a login is refused that was taken before.
+    Unproven,
     /// An upload that was gone on with is lost, or has other bytes than were sent.
     Mangled,
     /// Another try is not up to us.
@@ -91,16 +91,16 @@ impl Course {
         }
     }
 
-    fn fault(&self, error: &Error) -> Fault {
+    fn fault(&self, upload: &Upload, error: &Error) -> Fault {
         match &error.cause {
             Cause::Broken(_) => Fault::Lost,
             Cause::Stalled(_) | Cause::Slow { .. } => Fault::Stalled,
-            Cause::TokenExpired => Fault::Expired,
+            Cause::TokenExpired | Cause::LoginDoubted(_) => Fault::Unproven,
             _ if self.resumed && (error.refuses_bytes() || error.is_absence()) => Fault::Mangled,
             Cause::Status(answer) => match answer.status {
                 StatusCode::RANGE_NOT_SATISFIABLE => Fault::Gap,
                 StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Fault::Lost,
-                status => self.way.after(status).map_or(Fault::Final, Fault::Refused),
+                status => self.way.after(status, upload.chunk_min).map_or(Fault::Final, Fault::Refused),
             },
             _ => Fault::Final,
         }
@@ -117,7 +117,7 @@ impl Course {
 
     /// The error to tell: every way may have been refused, and the first refusal is about the usual one.
     fn told(&mut self, error: Error) -> Error {
-        let refusal = error.answer().is_some_and(|answer| Way::Put.after(answer.status).is_some());
+        let refusal = error.answer().is_some_and(|answer| Way::Put.after(answer.status, 0).is_some());
         self.refused.take_if(|_| refusal).unwrap_or(error)
     }
 
@@ -125,7 +125,7 @@ impl Course {
     fn is_fruitless(&mut self, fault: Fault) -> bool {
         self.fruitless += match fault {
             // Has cost a minute, or cannot be mended twice.
-            Fault::Stalled | Fault::Gap | Fault::Expired => 2,
+            Fault::Stalled | Fault::Gap | Fault::Unproven => 2,
             Fault::Lost => 1,
             // There are only so many ways, and one upload in which nothing is taken up again.
             Fault::Refused(_) | Fault::Mangled | Fault::Final => 0,
@@ -153,7 +153,7 @@ impl Registry {
         left: u64,
         error: Error,
     ) -> Result<Next, Error> {
-        let fault = course.fault(&error);
+        let fault = course.fault(&upload, &error);
         course.resumed = false;
         if course.is_fruitless(fault) {
             return Err(course.told(error));
@@ -169,13 +169,13 @@ impl Registry {
                 course.refused.get_or_insert(error);
                 return Ok(Next::Anew);
             }
-            // Nothing was taken of a request that came with an old token.
-            Fault::Expired if course.way.is_one_request() => return Ok(Next::Anew),
+            // Nothing was taken of a request that proved nothing.
+            Fault::Unproven if course.way.is_one_request() => return Ok(Next::Anew),
             Fault::Mangled => {
                 course.mangled = true;
                 return Ok(Next::Anew);
             }
-            Fault::Lost | Fault::Stalled | Fault::Gap | Fault::Expired => {}
+            Fault::Lost | Fault::Stalled | Fault::Gap | Fault::Unproven => {}
         }
         tokio::time::sleep(course.pause()).await;
         if course.may_resume()
@@ -199,7 +199,7 @@ impl Registry {
             Fault::Stalled => Err(error),
             Fault::Lost if error.answer().is_some() => Err(error),
             Fault::Lost if left < blob.size => {
-                if let Some(way) = course.way.next() {
+                if let Some(way) = course.way.after_break() {
                     course.leave(way, Sign::Broke);
                 }
                 Ok(Next::Anew)

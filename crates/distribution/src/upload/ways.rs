@@ -8,7 +8,7 @@ use super::body::Body;
 use crate::client::{Purpose, Registry};
 use crate::error::{Cause, Error};
 use crate::manifest::Blob;
-use crate::quirks::{CHUNK, Way};
+use crate::quirks::Way;
 use crate::transport::{Exchange, Payload, Request, VERIFY_TIMEOUT};
 
 impl Registry {
@@ -35,13 +35,11 @@ impl Registry {
     ) -> Result<(), Error> {
         while upload.offset < blob.size {
             let left = blob.size - upload.offset;
-            let length = match way {
-                Way::Put | Way::Patch => left,
-                Way::Chunks => left.min(CHUNK.max(upload.chunk_min)),
-            };
+            let chunk = way.chunk(upload.chunk_min);
+            let length = chunk.map_or(left, |chunk| chunk.min(left));
             let mut request = Request::new(Method::PATCH, upload.location.clone());
             // Docker sends none with a whole body, which all have learnt to take.
-            if length < blob.size || way == Way::Chunks {
+            if length < blob.size || chunk.is_some() {
                 let range =
                     HeaderValue::try_from(format!("{}-{}", upload.offset, upload.offset + length - 1));
                 request.headers.extend(range.ok().map(|range| (CONTENT_RANGE, range)));
