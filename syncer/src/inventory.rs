@@ -13,7 +13,8 @@ use futures_util::future::BoxFuture;
 use store::{Holding, Sighting, Store};
 use tokio::sync::Notify;
 
-use crate::worker::chain;
+use crate::outage::Outage;
+use crate::worker::DATABASE_PAUSE;
 
 /// How long sightings are gathered.
 const GATHER: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ const HOLDINGS_LIMIT: u64 = 1_000_000;
 /// The inventory in the database.
 pub(crate) struct Ledger {
     store: Store,
+    outage: Outage,
     waiting: Arc<Waiting>,
 }
 
@@ -43,11 +45,11 @@ struct Waiting {
 
 impl Ledger {
     /// An inventory that writes as long as the runtime lives.
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, outage: Outage) -> Self {
         let waiting = Arc::<Waiting>::default();
-        tokio::spawn(write(store.clone(), waiting.clone()));
-        tokio::spawn(prune(store.clone()));
-        Self { store, waiting }
+        tokio::spawn(write(store.clone(), outage.clone(), waiting.clone()));
+        tokio::spawn(prune(store.clone(), outage.clone()));
+        Self { store, outage, waiting }
     }
 
     fn see(&self, sighting: Sighting) {
@@ -65,7 +67,7 @@ impl Waiting {
     }
 }
 
-async fn write(store: Store, waiting: Arc<Waiting>) {
+async fn write(store: Store, outage: Outage, waiting: Arc<Waiting>) {
     loop {
         waiting.news.notified().await;
         tokio::time::sleep(GATHER).await;
@@ -75,14 +77,15 @@ async fn write(store: Store, waiting: Arc<Waiting>) {
             // What came meanwhile stands behind them and has notified.
             Ok(()) => drop(waiting.sightings().drain(..count)),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the inventory is not written, trying again");
+                outage.met(&error);
+                tokio::time::sleep(DATABASE_PAUSE).await;
                 waiting.news.notify_one();
             }
         }
     }
 }
 
-async fn prune(store: Store) {
+async fn prune(store: Store, outage: Outage) {
     let mut rest = PRUNE_AFTER;
     loop {
         tokio::time::sleep(rest).await;
@@ -90,7 +93,7 @@ async fn prune(store: Store) {
             Ok(0) => PRUNE_EVERY,
             Ok(_) => PRUNE_PAUSE,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the inventory is not pruned, trying again later");
+                outage.met(&error);
                 PRUNE_EVERY
             }
         };
@@ -115,7 +118,7 @@ impl Inventory for Ledger {
             let waiting = self.waiting.sightings().clone();
             let holders = self.store.holders(host.to_owned(), here.clone(), digests.to_vec()).await;
             let holders = holders.unwrap_or_else(|error| {
-                tracing::warn!(error = %chain(&error), "the inventory is not read, doing without");
+                self.outage.met(&error);
                 HashMap::new()
             });
             let mut held: HashMap<Digest, Held> = holders
@@ -173,7 +176,7 @@ mod tests {
         let repository = |name: &str| name.parse::<Repository>().expect("legal");
         let digests: [Digest; 1] = [format!("sha256:{}", "a".repeat(64)).parse().expect("legal")];
         let (here, other) = (repository("here"), repository("other"));
-        let ledger = Ledger::new(open().await);
+        let ledger = Ledger::new(open().await, Outage::default());
         ledger.note("h.example", &here, &digests[0]);
         ledger.note("h.example", &other, &digests[0]);
         let expected = Held { here: true, elsewhere: vec![other.clone()] };
@@ -184,7 +187,7 @@ mod tests {
         while !ledger.waiting.sightings().is_empty() {
             tokio::task::yield_now().await;
         }
-        let kept = Ledger::new(open().await).held("h.example", &here, &digests).await;
+        let kept = Ledger::new(open().await, Outage::default()).held("h.example", &here, &digests).await;
         assert_eq!(kept[&digests[0]], expected);
     }
 }

@@ -1,26 +1,30 @@
 //! The leases of the pushes under way, extended together with their progress: one write for all of them,
-//! once a second at the most. A lease that is lost, or must be taken for lost because the database has not
-//! answered for as long as it lasts, ends the work.
+//! once a second at the most. A lease that is lost, as when its registry is deleted, or must be taken for
+//! lost because the database has not answered for as long as it lasts, ends the work.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use copy::Progress;
-use store::{Lease, Renewal, Store};
-use tokio::sync::watch;
+use store::{Lease, Renewal, Store, StoreError};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::worker::chain;
+use crate::outage::Outage;
 
-/// How often progress is shown. A lease whose push has none to show is extended when a third has passed.
+/// How often progress is shown, and leases are looked at in any case. A lease whose push has no progress to
+/// show is extended when a third has passed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// The leases of this process. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Leases {
+    store: Store,
     lasting: Duration,
+    outage: Outage,
     held: Arc<Mutex<Held>>,
+    doubt: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -45,10 +49,31 @@ pub(crate) struct Tenure {
 
 impl Leases {
     /// Extends leases by `lasting` for as long as the runtime lives.
-    pub(crate) fn new(store: Store, lasting: Duration) -> Self {
-        let leases = Self { lasting, held: Arc::default() };
-        tokio::spawn(extend(store, leases.clone()));
+    pub(crate) fn new(store: Store, lasting: Duration, outage: Outage) -> Self {
+        let leases = Self { store, lasting, outage, held: Arc::default(), doubt: Arc::default() };
+        tokio::spawn(extend(leases.clone()));
+        tokio::spawn(end(leases.clone()));
         leases
+    }
+
+    /// Something was written to the database: it may have ended a lease.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits until the database says that the lease is held; for ever when it is not, since the work is
+    /// about to be ended.
+    pub(crate) async fn confirm(&self, lease: Lease) {
+        loop {
+            match self.store.held_leases(vec![lease]).await {
+                Ok(held) if held == [true] => return,
+                Ok(_) => {
+                    self.doubt();
+                    return std::future::pending().await;
+                }
+                Err(_) => tokio::time::sleep(HEARTBEAT).await,
+            }
+        }
     }
 
     /// Holds a lease that was asked for at that moment.
@@ -83,9 +108,37 @@ impl Leases {
             entry.until.send_replace(until);
         }
     }
+
+    fn lost(&self, number: u64) {
+        if let Some(entry) = self.held().leases.get(&number) {
+            entry.until.send_replace(Instant::now());
+        }
+    }
+
+    /// Ends the work of those that the database says are not held.
+    async fn end_lost(&self) -> Result<(), StoreError> {
+        let (numbers, leases): (Vec<_>, Vec<_>) =
+            self.held().leases.iter().map(|(number, entry)| (*number, entry.lease)).unzip();
+        if !leases.is_empty() {
+            let held = self.store.held_leases(leases).await?;
+            numbers.into_iter().zip(held).filter(|(_, held)| !held).for_each(|(number, _)| self.lost(number));
+        }
+        Ok(())
+    }
 }
 
-async fn extend(store: Store, leases: Leases) {
+async fn end(leases: Leases) {
+    loop {
+        // In time or not: a sign may have been missed.
+        let _doubted = tokio::time::timeout(HEARTBEAT, leases.doubt.notified()).await;
+        if let Err(error) = leases.end_lost().await {
+            leases.outage.met(&error);
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+}
+
+async fn extend(leases: Leases) {
     let mut ticks = tokio::time::interval(HEARTBEAT.min(leases.lasting / 3));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -95,13 +148,16 @@ async fn extend(store: Store, leases: Leases) {
             continue;
         }
         let renewals = due.iter().map(|(_, renewal)| *renewal).collect();
-        match store.renew_leases(renewals, leases.lasting).await {
+        match leases.store.renew_leases(renewals, leases.lasting).await {
             Ok(kept) => {
                 for ((number, renewal), kept) in due.into_iter().zip(kept) {
-                    leases.extended(number, renewal, if kept { asked + leases.lasting } else { asked });
+                    match kept {
+                        true => leases.extended(number, renewal, asked + leases.lasting),
+                        false => leases.lost(number),
+                    }
                 }
             }
-            Err(error) => tracing::warn!(error = %chain(&error), "cannot extend the leases, trying again"),
+            Err(error) => leases.outage.met(&error),
         }
     }
 }
@@ -183,7 +239,7 @@ mod tests {
     async fn a_lease_lasts_as_long_as_its_work_and_ends_the_work_when_it_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         let (store, claims) = claimed(&folder, 2).await;
-        let leases = Leases::new(store.clone(), LASTING);
+        let leases = Leases::new(store.clone(), LASTING, Outage::default());
         let hold = |claim: &Claim| leases.hold(claim.lease, Instant::now(), Progress::default());
         let [mut kept, mut lost] = [hold(&claims[0]), hold(&claims[1])];
         store.release_push(&claims[1]).await.unwrap();
@@ -198,17 +254,30 @@ mod tests {
     async fn work_whose_lease_ran_out_unnoticed_does_not_go_on_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let (store, claims) = claimed(&folder, 1).await;
-        let leases = Leases::new(store, LASTING);
+        let leases = Leases::new(store, LASTING, Outage::default());
         let asked = Instant::now() - 2 * LASTING;
         let mut tenure = leases.hold(claims[0].lease, asked, Progress::default());
         assert_eq!(tenure.while_held(async { unreachable!("it went on") }).await, None::<()>);
     }
 
     #[tokio::test]
+    async fn a_lease_that_somebody_has_ended_is_not_confirmed_and_its_work_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claims) = claimed(&folder, 1).await;
+        let leases = Leases::new(store.clone(), Duration::from_secs(3600), Outage::default());
+        let mut tenure = leases.hold(claims[0].lease, Instant::now(), Progress::default());
+        assert_eq!(tenure.while_held(leases.confirm(claims[0].lease)).await, Some(()));
+        store.release_push(&claims[0]).await.unwrap();
+        assert_eq!(tenure.while_held(leases.confirm(claims[0].lease)).await, None);
+    }
+
+    #[tokio::test]
     async fn what_has_nothing_to_show_is_extended_only_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let (store, claims) = claimed(&folder, 2).await;
-        let leases = Leases { lasting: Duration::from_secs(60), held: Arc::default() };
+        let lasting = Duration::from_secs(60);
+        let (held, doubt) = (Arc::default(), Arc::default());
+        let leases = Leases { store: store.clone(), lasting, outage: Outage::default(), held, doubt };
         let early = Instant::now() - Duration::from_secs(30);
         let _fresh = leases.hold(claims[0].lease, Instant::now(), Progress::default());
         let _aged = leases.hold(claims[1].lease, early, Progress::default());

@@ -7,6 +7,7 @@ pub mod keys;
 mod leases;
 mod metrics;
 mod moves;
+mod outage;
 mod proof;
 mod pull_secrets;
 mod push;
@@ -36,6 +37,7 @@ use crate::inventory::Ledger;
 use crate::leases::Leases;
 use crate::metrics::PushMetrics;
 use crate::moves::Moves;
+use crate::outage::Outage;
 use crate::source::SourceLogin;
 use crate::worker::{Worker, chain};
 
@@ -123,7 +125,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let store = Store::open(&args.database, &args.seal_key_file).await.map_err(told)?;
     let health = Health::default();
     let (metrics, mut page) = PushMetrics::new(&store)?;
-    let (_told, changes) = tokio::sync::watch::channel(());
+    let (told, changes) = tokio::sync::watch::channel(());
     if let Some(cluster) = cluster {
         page = metrics::with_strays(page, &store)?;
         let (of_audit, aliases) = (health.condition("audit"), args.pod_registry);
@@ -139,19 +141,21 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         let condition = health.condition("pull Secrets");
         tokio::spawn(pull_secrets::keep(cluster, store.clone(), changes, condition, shutdown.clone()));
     }
+    let outage = Outage::default();
     let push = push::Context {
-        copier: Copier::new(Arc::new(Ledger::new(store.clone()))),
-        leases: Leases::new(store.clone(), args.lease),
+        copier: Copier::new(Arc::new(Ledger::new(store.clone(), outage.clone()))),
+        leases: Leases::new(store.clone(), args.lease, outage.clone()),
         store,
         source,
         transport,
         moves: Moves::new(args.concurrent_pushes.into()),
         metrics,
+        outage,
         policy: RetryPolicy { max_tries: args.max_tries, give_up_after: args.give_up_after },
     };
     let worker = Worker::new(health.condition("database"), push, args.lease);
     admin::start(args.admin_listen, health, page, shutdown.clone()).await?;
-    worker.run(shutdown).await;
+    worker.run(told, shutdown).await;
     Ok(())
 }
 

@@ -1,15 +1,31 @@
 //! Pushed means pullable: reads the manifest back by its digest with the registry's READ login.
 
-use distribution::{Error, ManifestRef, Registry, Side, Transport};
+use distribution::{Error, Manifest, ManifestRef, Registry, Side, Transport};
 use domain::push::{Failure, Pullable, Reason};
 use domain::reference::Repository;
 use store::Claim;
 
-/// Whether the registry's READ login is shown the image. Anything else is found out by [`prove`].
-pub(crate) async fn is_readable(transport: &Transport, claim: &Claim, repository: &Repository) -> bool {
+/// What the registry's READ login is shown of the image. Why not more is found out by [`prove`].
+pub(crate) enum Readable {
+    /// Nothing.
+    No,
+    /// That the image is there.
+    Yes,
+    /// The image's manifest.
+    Read(Manifest),
+}
+
+/// Looks for the image with the registry's READ login; for its manifest, where what lies there is doubted.
+pub(crate) async fn look(transport: &Transport, claim: &Claim, repository: &Repository) -> Readable {
     let reader = Registry::new(transport, claim.destination.clone(), claim.read_login.clone());
-    let found = reader.resolve(repository, &ManifestRef::Digest(claim.digest.clone())).await;
-    found.is_ok_and(|found| found.is_some())
+    let at = ManifestRef::Digest(claim.digest.clone());
+    if claim.is_asked_again {
+        return reader.manifest(repository, &at).await.map_or(Readable::No, Readable::Read);
+    }
+    match reader.resolve(repository, &at).await {
+        Ok(Some(_)) => Readable::Yes,
+        _ => Readable::No,
+    }
 }
 
 /// Proves that the cluster can pull what was pushed.

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::leases::Leases;
 use crate::metrics::PushMetrics;
 use crate::moves::Moves;
-use crate::proof;
+use crate::outage::Outage;
+use crate::proof::{self, Readable};
 use crate::source::SourceLogin;
 use crate::worker::chain;
 
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) copier: Copier,
     pub(crate) moves: Moves,
     pub(crate) metrics: PushMetrics,
+    pub(crate) outage: Outage,
     pub(crate) policy: RetryPolicy,
     pub(crate) leases: Leases,
 }
@@ -79,10 +81,11 @@ async fn attempt(
         destination_repository: &destination_repository,
         tag: &claim.tag,
     };
-    // To look is not to move: two questions, with either login, decide that nothing has to.
+    // To look is not to move: two questions, with either login, decide that nothing has to, and for what was
+    // asked for before also one for every blob.
     let (there, readable) = tokio::join!(
         context.copier.look(&job),
-        proof::is_readable(&context.transport, claim, &destination_repository)
+        proof::look(&context.transport, claim, &destination_repository)
     );
     let there = there?;
     if claim.is_probe {
@@ -90,20 +93,24 @@ async fn attempt(
         match lifted {
             Ok(true) => tracing::info!(registry.id = %registry, "the registry is back, its pushes go on"),
             Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "the registry is back, which is not recorded")
-            }
+            Err(error) => context.outage.met(&error),
         }
     }
-    // After a failure a HEAD is no proof: it may be answered where the manifest itself is withheld.
-    if there && readable && claim.attempt == 1 {
+    let (is_proven, manifest) = match readable {
+        Readable::No => (false, None),
+        // After a failure a HEAD is no proof: it may be answered where the manifest itself is withheld.
+        Readable::Yes => (claim.attempt == 1, None),
+        Readable::Read(manifest) => (true, Some(manifest)),
+    };
+    let is_whole = there && (!claim.is_asked_again || context.copier.is_whole(&job, manifest).await?);
+    if is_whole && is_proven {
         return Ok((Moved::default(), Pullable::Verified));
     }
-    let moved = if there {
+    let moved = if is_whole {
         Moved::default()
     } else {
         let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
-        context.copier.copy(&job, progress, moving).await?
+        context.copier.copy(&job, progress, moving, || context.leases.confirm(claim.lease)).await?
     };
     let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
     Ok((moved, pullable))
@@ -142,11 +149,12 @@ async fn record(
         match recorded {
             Ok(()) => return,
             Err(error) if Instant::now() < held_until => {
-                tracing::warn!(error = %chain(&error), "cannot record a push, trying again");
+                context.outage.met(&error);
                 tokio::time::sleep(RECORD_PAUSE).await;
             }
             Err(error) => {
-                tracing::error!(error = %chain(&error), "cannot record a push; it will be done again");
+                context.outage.met(&error);
+                tracing::debug!(image.reference = %reference(claim), "not recorded, it will be done again");
                 return;
             }
         }

@@ -1,13 +1,13 @@
-//! The loop: claims what is due while there is room, and sleeps until something is.
+//! The loop: claims what is due while there is room, and sleeps until something is. Whatever is written to
+//! the database, by whomever, wakes it, has the leases looked at, and is told to who else wants to know.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Timestamp;
 use runtime::Shutdown;
 use runtime::admin::Condition;
-use store::{Store, StoreError};
-use tokio::sync::Notify;
+use store::StoreError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::push::{self, Context};
 /// How long nothing is looked for at the most, in case a sign was missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a database that does not answer is left alone.
-const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// Pushes at once for each registry; those that have to move blobs wait among them for their move.
 const AT_A_REGISTRY: u32 = 64;
 /// Pushes at once in all.
@@ -40,25 +40,25 @@ impl Worker {
         Self { database, push, who: store::Worker { name, lease, at_a_registry: AT_A_REGISTRY } }
     }
 
-    /// Works until the shutdown, then waits for what runs to be finished or handed back.
-    pub(crate) async fn run(self, shutdown: Shutdown) {
-        let changed = Arc::new(Notify::new());
-        let store = &self.push.store;
-        tokio::spawn(look_after(store.clone(), self.database.clone(), shutdown.clone()));
-        tokio::spawn(tell_changes(store.clone(), changed.clone(), shutdown.clone()));
+    /// Works until the shutdown, then waits for what runs to be finished or handed back. `told` hears of
+    /// every change of the database.
+    pub(crate) async fn run(self, told: watch::Sender<()>, shutdown: Shutdown) {
+        let mut changed = told.subscribe();
+        tokio::spawn(look_after(self.push.clone(), self.database.clone(), shutdown.clone()));
+        tokio::spawn(tell_changes(self.push.clone(), told, shutdown.clone()));
         let mut running = JoinSet::new();
         while !shutdown.is_begun() {
             let sleep = match self.fill(&mut running, &shutdown).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "the database does not answer, trying again");
+                    self.push.outage.met(&error);
                     DATABASE_PAUSE
                 }
             };
             tokio::select! {
                 () = shutdown.begun() => {}
                 () = tokio::time::sleep(sleep) => {}
-                () = changed.notified() => {}
+                Ok(()) = changed.changed() => {}
                 Some(_) = running.join_next() => {}
             }
         }
@@ -91,11 +91,17 @@ impl Worker {
 }
 
 /// Keeps the condition equal to whether the database answers and takes writes.
-async fn look_after(store: Store, database: Condition, shutdown: Shutdown) {
+async fn look_after(push: Context, database: Condition, shutdown: Shutdown) {
     while !shutdown.is_begun() {
-        match store.check().await {
-            Ok(()) => database.ready(),
-            Err(error) => database.unready(error.to_string()),
+        match push.store.check().await {
+            Ok(()) => {
+                push.outage.over();
+                database.ready();
+            }
+            Err(error) => {
+                push.outage.met(&error);
+                database.unready(error.to_string());
+            }
         }
         tokio::select! {
             () = shutdown.begun() => {}
@@ -105,12 +111,15 @@ async fn look_after(store: Store, database: Condition, shutdown: Shutdown) {
 }
 
 /// Tells every change of the database, whoever made it.
-async fn tell_changes(store: Store, changed: Arc<Notify>, shutdown: Shutdown) {
+async fn tell_changes(push: Context, told: watch::Sender<()>, shutdown: Shutdown) {
     while !shutdown.is_begun() {
         tokio::select! {
             () = shutdown.begun() => {}
-            change = store.changed(LONGEST_SLEEP) => match change {
-                Ok(true) => changed.notify_one(),
+            change = push.store.changed(LONGEST_SLEEP) => match change {
+                Ok(true) => {
+                    told.send_replace(());
+                    push.leases.doubt();
+                }
                 Ok(false) => {}
                 Err(_) => tokio::time::sleep(DATABASE_PAUSE).await,
             },

@@ -8,6 +8,7 @@ mod limits;
 mod plan;
 mod progress;
 mod transfer;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use limits::{Limits, Share};
 use plan::Plan;
 pub use progress::{InFlight, Progress};
 use transfer::Transfer;
+use whole::Looks;
 
 /// What lies where, and where it should lie. Repositories are full: an address's path is part of them.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +57,15 @@ const CLOSER_LOOKS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 pub struct Copier {
     limits: Limits,
     leaders: Leaders,
+    looks: Looks,
     inventory: Arc<dyn Inventory>,
 }
 
 impl Copier {
     /// A copier whose jobs share one limit a host and what the inventory knows.
     pub fn new(inventory: Arc<dyn Inventory>) -> Self {
-        Self { limits: Limits::default(), leaders: Leaders::default(), inventory }
+        let (limits, leaders, looks) = Default::default();
+        Self { limits, leaders, looks, inventory }
     }
 
     /// Whether the tag names the digest already, so that nothing has to move. A wrong login fails even so,
@@ -73,8 +77,8 @@ impl Copier {
         let at = ManifestRef::Tag(job.tag.clone());
         let found = match job.destination.resolve(job.destination_repository, &at).await {
             Ok(found) => found,
-            // Some registries (Artifactory) forbid to look for what is absent; the first write will tell.
-            Err(error) if forbids(&error) => None,
+            // The first write will tell.
+            Err(error) if is_hidden(&error) => None,
             Err(error) => return Err(error.failure(Side::Destination)),
         };
         job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
@@ -83,22 +87,25 @@ impl Copier {
 
     /// Brings the image to the destination under the tag. Afterwards the tag names the digest there;
     /// after a failure it names what it named before. To drop the future stops the copy. `moving` is
-    /// dropped when all blobs are there.
+    /// dropped when all blobs are there. `confirmed` is awaited immediately before the tag is written: by
+    /// then whoever asked may want it no more, and drop the copy.
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
-    pub async fn copy(
+    pub async fn copy<F: Future<Output = ()>>(
         &self,
         job: &Job<'_>,
         progress: &Progress,
         moving: impl Send,
+        confirmed: impl Fn() -> F,
     ) -> Result<Moved, Failure> {
-        let plan = Plan::read(job).await?;
+        let plan = Plan::read(job.source, job.source_repository, job.digest, None).await;
+        let plan = plan.map_err(|unplanned| unplanned.failure(Side::Source))?;
         progress.expect(plan.bytes());
         let mut moved = self.move_blobs(job, &plan, progress, false).await?;
         drop(moving);
         for pause in CLOSER_LOOKS {
-            match write_manifests(job, &plan, progress).await {
+            match write_manifests(job, &plan, progress, &confirmed).await {
                 // The registry misses a blob that it has mounted or shown: the next look is a closer one.
                 Err(Refused { misses_blob: true, .. }) => {
                     tokio::time::sleep(pause).await;
@@ -108,7 +115,7 @@ impl Copier {
                 other => return finished(moved, other),
             }
         }
-        finished(moved, write_manifests(job, &plan, progress).await)
+        finished(moved, write_manifests(job, &plan, progress, &confirmed).await)
     }
 
     async fn move_blobs(
@@ -172,16 +179,23 @@ impl From<Error> for Refused {
     }
 }
 
-fn forbids(error: &Error) -> bool {
-    error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN)
+/// Whether a registry does not show what it was asked for. Some (Artifactory) forbid to look for what is absent.
+fn is_hidden(error: &Error) -> bool {
+    error.is_absence() || error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN)
 }
 
 /// Writes the manifests from the leaves up and the tag last; how many bytes they have.
-async fn write_manifests(job: &Job<'_>, plan: &Plan, progress: &Progress) -> Result<u64, Refused> {
+async fn write_manifests<F: Future<Output = ()>>(
+    job: &Job<'_>,
+    plan: &Plan,
+    progress: &Progress,
+    confirmed: impl Fn() -> F,
+) -> Result<u64, Refused> {
     let mut written = 0;
     for level in &plan.children {
         written += write_children(job, level, progress).await?;
     }
+    confirmed().await;
     Ok(written + write_tag(job, &plan.root, progress).await?)
 }
 
@@ -228,6 +242,6 @@ mod tests {
         fn is_send(_: impl Send) {}
         let copier = Copier::default();
         let progress = Progress::default();
-        let _ = |job: Job<'static>| is_send(async { copier.copy(&job, &progress, ()).await });
+        let _ = |job: Job<'static>| is_send(async { copier.copy(&job, &progress, (), async || ()).await });
     }
 }

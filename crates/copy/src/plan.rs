@@ -1,14 +1,13 @@
-//! What an image consists of, read from the source before anything moves: every manifest below the
+//! What an image consists of, read from one registry before anything moves: every manifest below the
 //! digest, in the order in which they may become visible, and every blob once, the biggest first.
 
 use std::collections::{HashMap, HashSet};
 
-use distribution::{Blob, Content, Manifest, ManifestRef, Side};
+use distribution::{Blob, Content, Error, Manifest, ManifestRef, Registry, Side};
 use domain::push::{Failure, Reason};
-use domain::reference::Digest;
+use domain::reference::{Digest, Repository};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::Job;
 use crate::limits::PER_HOST;
 
 /// An index in an index in an index is more than anybody has seen.
@@ -29,21 +28,47 @@ pub(crate) struct Plan {
     pub(crate) blobs: Vec<Blob>,
 }
 
+/// Why there is no plan.
+pub(crate) enum Unplanned {
+    /// A manifest could not be read.
+    Unread(Error),
+    /// The image is none that can be copied.
+    Unfit(Failure),
+}
+
+impl Unplanned {
+    /// This as the end of a try.
+    pub(crate) fn failure(self, side: Side) -> Failure {
+        match self {
+            Self::Unread(error) => error.failure(side),
+            Self::Unfit(failure) => failure,
+        }
+    }
+}
+
+impl From<Failure> for Unplanned {
+    fn from(failure: Failure) -> Self {
+        Self::Unfit(failure)
+    }
+}
+
 impl Plan {
-    /// Reads the manifests from the source.
-    pub(crate) async fn read(job: &Job<'_>) -> Result<Self, Failure> {
+    /// Reads the manifests from a registry, without that of the image itself where the caller has it.
+    pub(crate) async fn read(
+        registry: &Registry,
+        repository: &Repository,
+        digest: &Digest,
+        root: Option<Manifest>,
+    ) -> Result<Self, Unplanned> {
         let mut known: HashMap<Digest, Manifest> = HashMap::new();
         let mut bytes = 0;
-        let mut level = vec![job.digest.clone()];
+        let mut level = vec![digest.clone()];
+        let mut given = root;
         for _ in 0..DEPTH_LIMIT {
-            let read: Vec<Manifest> = stream::iter(level)
-                .map(async |digest| {
-                    let read = job.source.manifest(job.source_repository, &ManifestRef::Digest(digest)).await;
-                    read.map_err(|error| error.failure(Side::Source))
-                })
-                .buffer_unordered(PER_HOST)
-                .try_collect()
-                .await?;
+            let read = match given.take() {
+                Some(root) => vec![root],
+                None => manifests(registry, repository, level).await?,
+            };
             let mut next = HashSet::new();
             for manifest in read {
                 bytes += manifest.bytes.len();
@@ -54,17 +79,17 @@ impl Plan {
             }
             next.retain(|digest| !known.contains_key(digest));
             if known.len() + next.len() > MANIFESTS_LIMIT {
-                return Err(too_large(format!("more than {MANIFESTS_LIMIT} manifests")));
+                return Err(too_large(format!("more than {MANIFESTS_LIMIT} manifests")).into());
             }
             if bytes > MANIFEST_BYTES_LIMIT {
-                return Err(too_large(format!("more than {MANIFEST_BYTES_LIMIT} bytes of manifests")));
+                return Err(too_large(format!("more than {MANIFEST_BYTES_LIMIT} bytes of manifests")).into());
             }
             if next.is_empty() {
-                return Self::arrange(job.digest, known);
+                return Ok(Self::arrange(digest, known)?);
             }
             level = next.into_iter().collect();
         }
-        Err(too_large(format!("indexes more than {DEPTH_LIMIT} deep")))
+        Err(too_large(format!("indexes more than {DEPTH_LIMIT} deep")).into())
     }
 
     fn arrange(root: &Digest, mut known: HashMap<Digest, Manifest>) -> Result<Self, Failure> {
@@ -88,6 +113,21 @@ impl Plan {
         let manifests = self.children.iter().flatten().chain([&self.root]).map(|it| it.bytes.len() as u64);
         self.blobs.iter().map(|blob| blob.size).chain(manifests).fold(0, u64::saturating_add)
     }
+}
+
+async fn manifests(
+    registry: &Registry,
+    repository: &Repository,
+    digests: Vec<Digest>,
+) -> Result<Vec<Manifest>, Unplanned> {
+    stream::iter(digests)
+        .map(async |digest| {
+            let read = registry.manifest(repository, &ManifestRef::Digest(digest)).await;
+            read.map_err(Unplanned::Unread)
+        })
+        .buffer_unordered(PER_HOST)
+        .try_collect()
+        .await
 }
 
 /// How many manifests stand below each one, counted along the longest way down.

@@ -49,7 +49,7 @@ pub struct PushRecord {
     pub message: Option<String>,
     /// What is known of pulling it, once it succeeded.
     pub pullable: Option<Pullable>,
-    /// Tries of the newest generation.
+    /// Tries of the newest generation, and at least the one that is under way.
     pub attempts: u32,
     /// Bytes dealt with by the running or last try.
     pub bytes_done: u64,
@@ -106,6 +106,8 @@ pub struct Claim {
     pub owner: String,
     /// Whether a publication asked for it.
     pub is_published: bool,
+    /// Whether it was asked for before, so that somebody may doubt what lies there.
+    pub is_asked_again: bool,
     /// Whether the registry is on hold and this push finds out whether it is back.
     pub is_probe: bool,
     /// Where that is.
@@ -220,6 +222,14 @@ impl Store {
         lease: Duration,
     ) -> Result<Vec<bool>, StoreError> {
         self.write(move |tx| sqlite::queue::renew(tx, &renewals, lease)).await
+    }
+
+    /// Whether each of the leases, in their order, is still held; where one is not, the work must stop.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn held_leases(&self, leases: Vec<Lease>) -> Result<Vec<bool>, StoreError> {
+        self.read(move |db| sqlite::queue::held(db, &leases)).await
     }
 
     /// Says that the registry has answered a probe: the pushes that wait for it go on. Whether the claim

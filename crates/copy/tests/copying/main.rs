@@ -63,7 +63,7 @@ async fn copy_with(
     };
     match copier.look(&job).await? {
         true => Ok(Moved::default()),
-        false => copier.copy(&job, progress, ()).await,
+        false => copier.copy(&job, progress, (), async || {}).await,
     }
 }
 

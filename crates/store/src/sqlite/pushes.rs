@@ -1,6 +1,7 @@
 //! Statements that ask for pushes and read their records.
 
 use domain::credentials::Credentials;
+use domain::push::PushStatus;
 use domain::registry::{Address, RegistryId};
 use domain::version::VersionHash;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -11,9 +12,14 @@ use crate::seal::SealKey;
 use crate::{PushRecord, PushRefused, PushRequest, StoreError};
 
 /// A push that succeeded shows the address where that was proven, any other the one it is meant for. One
-/// that waits for its registry, rather than for its own next try, shows why that is on hold.
-const SELECT: &str = "SELECT p.*, coalesce(p.message, CASE WHEN r.deleted_at IS NOT NULL
-            THEN 'the registry was deleted since; no pod is sent there any more' END) AS told, r.uuid AS registry_uuid, i.digest,
+/// that waits for its registry, rather than for its own next try, shows why that is on hold; one that is under
+/// way once more, how its last try failed.
+const SELECT: &str = "SELECT p.*, CASE WHEN p.status = 'in-progress' AND p.message IS NOT NULL
+            THEN (SELECT 'try ' || p.attempts || ' is under way; the last one failed: ' || message FROM attempt
+                  WHERE push = p.id AND message IS NOT NULL ORDER BY lease DESC LIMIT 1)
+            ELSE coalesce(p.message, CASE WHEN r.deleted_at IS NOT NULL
+                THEN 'the registry was deleted since; no pod is sent there any more' END) END AS told,
+        r.uuid AS registry_uuid, i.digest,
         coalesce(CASE p.status WHEN 'succeeded' THEN proven.address END, a.address) AS url,
         h.*, EXISTS (SELECT 1 FROM push WHERE id = h.probe AND lease = h.probe_lease AND status = 'in-progress') AS probed
     FROM push p JOIN registry r ON r.id = p.registry JOIN registry_address a ON a.id = r.address
@@ -165,6 +171,13 @@ pub(super) fn latest(db: &Connection, version: i64) -> rusqlite::Result<Option<P
     .optional()
 }
 
+/// The pushes of an image that are under way or failed.
+pub(super) fn not_succeeded(db: &Connection, image: i64) -> rusqlite::Result<Vec<PushRecord>> {
+    db.prepare_cached(&format!("{SELECT} WHERE p.image = ?1 AND p.status <> 'succeeded'"))?
+        .query_map([image], from_row)?
+        .collect()
+}
+
 fn version_row(db: &Connection, algorithm: Uuid, hash: &VersionHash) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached(
         "SELECT v.id FROM version v JOIN algorithm a ON a.id = v.algorithm
@@ -181,13 +194,16 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PushRecord> {
         Some(hold) => (Some(hold.reason), Some(hold.told(row.get("probed")?))),
         None => (columns::parsed_option(row, "reason")?, row.get("told")?),
     };
+    let status = columns::parsed(row, "status")?;
+    let attempts: u32 = row.get("attempts")?;
     Ok(PushRecord {
         registry: columns::registry_id(row, "registry_uuid")?,
-        status: columns::parsed(row, "status")?,
+        status,
         reason,
         message,
         pullable: columns::parsed_option(row, "pullable")?,
-        attempts: row.get("attempts")?,
+        // Asked for again under way, it has a try that began before.
+        attempts: if status == PushStatus::InProgress { attempts.max(1) } else { attempts },
         bytes_done: columns::count(row, "bytes_done")?,
         bytes_total: columns::count(row, "bytes_total")?,
         digest: columns::parsed(row, "digest")?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::push::{self, Failure, Moved, Next, Pullable, Reason, RetryPolicy, Tries};
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 pub(crate) use claim::{anything_due, claim, next_due};
 
@@ -34,6 +34,12 @@ pub(crate) fn renew(
         renew.execute((held.push, held.number, until(now, lease), done, total, now)).map(|rows| rows > 0)
     };
     Ok(renewals.iter().map(&mut is_held).collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn held(db: &Connection, leases: &[Lease]) -> Result<Vec<bool>, StoreError> {
+    let mut held =
+        db.prepare_cached("SELECT 1 FROM push WHERE id = ?1 AND lease = ?2 AND status = 'in-progress'")?;
+    Ok(leases.iter().map(|lease| held.exists((lease.push, lease.number))).collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn finish(

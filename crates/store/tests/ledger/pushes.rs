@@ -94,6 +94,40 @@ async fn a_failed_push_waits_with_its_reason_and_a_new_request_forgets_it() {
 }
 
 #[tokio::test]
+async fn a_push_under_way_once_more_tells_how_its_last_try_failed() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let first = yard.claim().await.expect("due");
+    let failure = Failure { retry_after: Some(Duration::ZERO), ..Failure::new(Reason::ScanBlocked, "412") };
+    yard.store.fail_push(&first, failure, POLICY, 0.0).await.expect("answers");
+    let second = loop {
+        if let Some(claim) = yard.claim().await {
+            break claim;
+        }
+    };
+    let record = yard.record(&algorithm, "v1").await;
+    assert_eq!(record.message.as_deref(), Some("try 2 is under way; the last one failed: 412"));
+    yard.ask_again(&algorithm, "v1").await;
+    let record = yard.record(&algorithm, "v1").await;
+    assert_eq!((record.status, record.message, record.attempts), (PushStatus::InProgress, None, 1));
+    yard.store.release_push(&second).await.expect("answers");
+}
+
+#[tokio::test]
+async fn a_lease_that_a_registry_has_ended_is_held_no_more() {
+    let yard = Yard::new().await;
+    let registry = yard.registry("r.example/x", None).await;
+    let algorithm = yard.algorithm("ann", "echo").await;
+    yard.build(&algorithm, 'a', "v1", to(registry)).await;
+    let lease = yard.claim().await.expect("due").lease;
+    assert_eq!(yard.store.held_leases(vec![lease]).await.expect("answers"), [true]);
+    yard.store.remove_registry(registry, false).await.expect("removed");
+    assert_eq!(yard.store.held_leases(vec![lease]).await.expect("answers"), [false]);
+}
+
+#[tokio::test]
 async fn a_push_to_an_unknown_registry_records_nothing_at_all() {
     let yard = Yard::new().await;
     let algorithm = yard.algorithm("ann", "echo").await;

@@ -234,6 +234,7 @@ fn claim_from_row(row: &Row<'_>, seal: &SealKey) -> rusqlite::Result<Result<Clai
         registry,
         owner: row.get("owner")?,
         is_published: row.get("published")?,
+        is_asked_again: generation > 1,
         is_probe: false,
         repository: columns::parsed(row, "repository")?,
         tag: columns::parsed(row, "tag")?,

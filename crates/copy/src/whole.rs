@@ -1,0 +1,108 @@
+//! Whether an image that the destination shows is whole: its manifests are read there, and every blob is looked
+//! for. Asked where somebody doubts it; else the two answers of a look are believed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use distribution::{Error, Manifest, Side};
+use domain::push::Failure;
+use domain::reference::{Digest, Repository};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::plan::{Plan, Unplanned};
+use crate::{BLOBS_AT_ONCE, Copier, Job, is_hidden};
+
+/// For so long an answer counts for other images too: many that share their layers are asked for together.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// A blob in a repository of a host.
+type Key = (String, Repository, Digest);
+
+/// The blobs that were looked for a moment ago, each once for everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looks(Arc<Mutex<HashMap<Key, Arc<Look>>>>);
+
+#[derive(Debug)]
+struct Look {
+    began: Instant,
+    found: OnceCell<bool>,
+}
+
+impl Looks {
+    /// What came of the look under way, of the last one a moment ago, or of this one.
+    async fn share(&self, key: Key, look: impl Future<Output = Result<bool, Error>>) -> Result<bool, Error> {
+        let shared = {
+            let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            looks.retain(|_, look| look.began.elapsed() < MOMENT);
+            let new = || Arc::new(Look { began: Instant::now(), found: OnceCell::new() });
+            looks.entry(key).or_insert_with(new).clone()
+        };
+        shared.found.get_or_try_init(|| look).await.copied()
+    }
+}
+
+impl Copier {
+    /// Whether everything that the image names lies in the destination's repository. `root` is its own
+    /// manifest, where that was just read there.
+    ///
+    /// # Errors
+    /// The typed reason, and a message for an administrator.
+    pub async fn is_whole(&self, job: &Job<'_>, root: Option<Manifest>) -> Result<bool, Failure> {
+        let there = Plan::read(job.destination, job.destination_repository, job.digest, root).await;
+        let plan = match there {
+            Ok(plan) => plan,
+            Err(Unplanned::Unread(error)) if is_hidden(&error) => return Ok(false),
+            Err(unplanned) => return Err(unplanned.failure(Side::Destination)),
+        };
+        stream::iter(plan.blobs)
+            .map(|blob| self.is_there(job, blob.digest))
+            .buffer_unordered(BLOBS_AT_ONCE)
+            .try_all(std::future::ready)
+            .await
+            .map_err(|error| error.failure(Side::Destination))
+    }
+
+    async fn is_there(&self, job: &Job<'_>, digest: Digest) -> Result<bool, Error> {
+        let Job { destination, destination_repository: here, .. } = job;
+        let key = (destination.host().to_owned(), (*here).clone(), digest.clone());
+        let look = async {
+            let _permit = self.limits.permit(destination.host(), 0).await;
+            match destination.blob_exists(here, &digest).await {
+                Err(error) if is_hidden(&error) => Ok(false),
+                other => other,
+            }
+        };
+        self.looks.share(key, look).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(letter: &str) -> Key {
+        let digest = format!("sha256:{}", letter.repeat(64)).parse().expect("legal");
+        ("h.example".to_owned(), "acme/x".parse().expect("legal"), digest)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_looks_for_all_who_ask_within_a_moment() {
+        let looks = Looks::default();
+        let slow = async {
+            tokio::time::sleep(MOMENT / 2).await;
+            Ok(true)
+        };
+        let (first, second, other) = tokio::join!(
+            looks.share(key("a"), slow),
+            looks.share(key("a"), async { unreachable!("it is under way") }),
+            looks.share(key("b"), async { Ok(false) })
+        );
+        let found = [first, second, other].map(|found| found.expect("an answer"));
+        assert_eq!(found, [true, true, false]);
+        tokio::time::sleep(MOMENT).await;
+        assert!(!looks.share(key("a"), async { Ok(false) }).await.expect("looked for again"));
+    }
+}
