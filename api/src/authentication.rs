@@ -77,7 +77,7 @@ impl ApiKey {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gives no random bytes")]
-struct NoRandomBytes;
+pub(crate) struct NoRandomBytes;
 
 /// Anybody whose key is in force.
 pub(crate) struct Known(pub(crate) Caller);

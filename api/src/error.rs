@@ -55,6 +55,10 @@ pub(crate) enum ApiError {
     Limit,
     #[error("{0}")]
     Invalid(String),
+    #[error(
+        "no algorithm of yours was compiled into this repository; an administrator may ask about those of others"
+    )]
+    ImageUnknown,
     #[error("there is no registry with this id")]
     RegistryUnknown,
     #[error("`registry_id` names no registry; GET /v1/registries lists them")]
@@ -98,13 +102,14 @@ impl std::fmt::Display for Dependency {
 }
 
 /// The codes of our own, with what each means, for the OpenAPI document.
-pub(crate) const OUR_CODES: [(u16, &str); 6] = [
+pub(crate) const OUR_CODES: [(u16, &str); 7] = [
     (7001, "there is no registry with this id"),
     (7002, "the registry is in use"),
     (7003, "the registry is cordoned: it takes no new pushes"),
     (7004, "the stored login is not sent to another host; give it again"),
     (7005, "the version was not pushed to any registry that still exists, so there is nothing to repeat"),
     (7006, "address and names together are longer than a reference may be"),
+    (7007, "no algorithm of the caller's was compiled into the repository of the image"),
 ];
 
 impl ApiError {
@@ -143,6 +148,7 @@ impl ApiError {
             Self::LoginNeeded => 7004,
             Self::NothingToRepeat => 7005,
             Self::ReferenceTooLong => 7006,
+            Self::ImageUnknown => 7007,
         }
     }
 
@@ -159,6 +165,7 @@ impl ApiError {
             | Self::RouteUnknown
             | Self::UserUnknown
             | Self::KeyUnknown
+            | Self::ImageUnknown
             | Self::RegistryUnknown => StatusCode::NOT_FOUND,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,

@@ -9,10 +9,12 @@ mod builds;
 mod compile;
 mod document;
 mod error;
+mod explain;
 mod key_files;
 mod keys;
 mod openapi;
 mod paging;
+mod pods;
 mod pushes;
 mod registries;
 mod requests;
@@ -43,6 +45,7 @@ use runtime::tls::{self, Certificate, ChainPath, KeyPath};
 use store::feed::Feed;
 use store::{DatabaseUrl, OpenError, Store};
 
+use crate::explain::PodRegistries;
 use crate::requests::RequestMetrics;
 use crate::router::{Api, router};
 use crate::routes::Routes;
@@ -91,6 +94,10 @@ pub struct Args {
         default_value = "algorithms/{owner}/{name}"
     )]
     source_repository: RepositoryTemplate,
+    /// Another name by which pods call the source registry, as it is given to drayage-webhook, so that
+    /// explanations know it too; repeat it for several
+    #[arg(long, env = "DRAYAGE_POD_REGISTRY", value_delimiter = ',', value_name = "HOST[:PORT][/PATH]")]
+    pod_registry: Vec<Address>,
     /// A Docker config.json with the login for pulling from the source registry, e.g. what
     /// `skopeo login --authfile` writes; read again at each compile
     #[arg(long, env = "DRAYAGE_REGISTRY_AUTH_FILE", value_name = "FILE")]
@@ -149,7 +156,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let server = Server::bind("api", args.listen, tls).await?;
     admin::start(args.admin_listen, health, metrics, shutdown.clone()).await?;
     let routes = Routes::follow(Feed::open(&args.database).await?, store.clone(), shutdown.clone());
-    let router = router(Api { store, source: Arc::new(source), routes }, requests);
+    let pod_registries = PodRegistries(args.pod_registry.into());
+    let router = router(Api { store, source: Arc::new(source), routes, pod_registries }, requests);
     server.serve(|_client| TowerToHyperService::new(router.clone()), shutdown).await;
     Ok(())
 }

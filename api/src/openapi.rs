@@ -14,7 +14,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 
 use crate::error::OUR_CODES;
 use crate::views::failure::FailureView;
-use crate::{algorithms, builds, compile, keys, pushes, registries, routes, versions};
+use crate::{algorithms, builds, compile, explain, keys, pods, pushes, registries, routes, versions};
 
 const ONE: &str = "/v1/algorithms/{algorithm}";
 const TWIN: &str = "/v1/algorithms/{owner}/{name}";
@@ -31,7 +31,7 @@ const TWIN: &str = "/v1/algorithms/{owner}/{name}";
         registries::delete, algorithms::create, algorithms::show, algorithms::change, algorithms::remove,
         compile::compile, versions::publish, versions::list, versions::show, builds::list, builds::show,
         builds::logs, pushes::again, pushes::list, keys::create, keys::list, keys::revoke,
-        routes::list,
+        routes::list, explain::explain, pods::list,
     ),
     components(schemas(FailureView)),
     modifiers(&Keys, &UniqueIds, &BothAddressings),

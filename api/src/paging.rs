@@ -1,9 +1,11 @@
 //! Queries of lists: `limit`, `marker` and boolean filters, and the page that answers them.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
+use domain::pod::PodState;
 use http::request::Parts;
 use store::PageRequest;
 use uuid::Uuid;
@@ -42,6 +44,17 @@ impl ListQuery {
             Some("false") => Ok(Some(false)),
             Some(_) => Err(ApiError::Invalid(format!("`{name}` is true or false"))),
         }
+    }
+
+    /// The value as it is.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// One of some words.
+    pub(crate) fn word<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.values.get(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error| ApiError::Invalid(format!("`{name}`: {error}")))
     }
 
     /// A whole number.
@@ -97,6 +110,9 @@ impl ListQuery {
                 let _ = write!(link, "&{name}={flag}");
             }
         }
+        if let Ok(Some(state)) = self.word::<PodState>("state") {
+            let _ = write!(link, "&state={state}");
+        }
         link
     }
 }
@@ -130,10 +146,10 @@ mod tests {
     #[test]
     fn the_next_link_leads_on_with_the_same_filters() {
         let ids: Vec<_> = (0..3).map(|_| Uuid::new_v4()).collect();
-        let asked = query(&[("limit", "2"), ("published", "FALSE")]);
+        let asked = query(&[("limit", "2"), ("published", "FALSE"), ("state", "stray"), ("else", "x")]);
         let page = asked.answer(Some(ids.clone()), |id| *id, |id| id).expect("a page");
         assert_eq!(page.results, ids[..2]);
-        let link = format!("/v1/x?limit=2&marker={}&published=false", ids[1]);
+        let link = format!("/v1/x?limit=2&marker={}&published=false&state=stray", ids[1]);
         assert_eq!(page.next_link, Some(link));
         let last = asked.answer(Some(vec![ids[2]]), |id| *id, |id| id).expect("a page");
         assert!(last.marker.is_none() && last.next_link.is_none());

@@ -10,10 +10,13 @@ use axum::routing::{MethodRouter, delete, get, post};
 use store::Store;
 
 use crate::error::ApiError;
+use crate::explain::PodRegistries;
 use crate::requests::{self, RequestMetrics};
 use crate::routes::Routes;
 use crate::source::Source;
-use crate::{algorithms, builds, compile, keys, openapi, pushes, registries, routes, versions};
+use crate::{
+    algorithms, builds, compile, explain, keys, openapi, pods, pushes, registries, routes, versions,
+};
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -21,6 +24,7 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) source: Arc<Source>,
     pub(crate) routes: Routes,
+    pub(crate) pod_registries: PodRegistries,
 }
 
 impl FromRef<Api> for Store {
@@ -35,6 +39,12 @@ impl FromRef<Api> for Routes {
     }
 }
 
+impl FromRef<Api> for PodRegistries {
+    fn from_ref(api: &Api) -> Self {
+        api.pod_registries.clone()
+    }
+}
+
 /// Every route, surrounded by what each request needs.
 pub(crate) fn router(api: Api, metrics: RequestMetrics) -> Router {
     let one_registry =
@@ -43,7 +53,9 @@ pub(crate) fn router(api: Api, metrics: RequestMetrics) -> Router {
     let routes = Router::new()
         .route("/openapi.json", get(openapi::document))
         .route("/v1/openapispec", get(openapi::document))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/routes", get(routes::list))
+        .route("/v1/pods", get(pods::list))
         .route("/v1/registries", get(registries::list).post(registries::create))
         .route("/v1/registries/{registry}", one_registry)
         .route("/v1/users/{username}/keys", get(keys::list).post(keys::create))

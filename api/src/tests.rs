@@ -3,8 +3,10 @@
 
 mod algorithms;
 mod compiling;
+mod explaining;
 mod hostile;
 mod keys;
+mod pods;
 mod pushes;
 mod registries;
 mod routes;
@@ -18,17 +20,19 @@ use axum::body::{Body, to_bytes};
 use distribution::Transport;
 use domain::Timestamp;
 use domain::access::Role;
+use domain::push::{Moved, Pullable};
 use domain::registry::Address;
 use http::{HeaderMap, Request, StatusCode};
 use prometheus::Registry as MetricsRegistry;
 use runtime::Shutdown;
 use serde_json::{Value, json};
 use store::feed::Feed;
-use store::{AlgorithmRef, BuiltImage, NewBuild, Store};
+use store::{AlgorithmRef, BuiltImage, Claim, Finished, NewBuild, Store, Worker};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::authentication::ApiKey;
+use crate::explain::PodRegistries;
 use crate::requests::RequestMetrics;
 use crate::router::{Api, router};
 use crate::routes::Routes;
@@ -102,7 +106,8 @@ impl House {
         let requests = RequestMetrics::new(&metrics).expect("metrics");
         let feed = Feed::open(&url).await.expect("a feed");
         let routes = Routes::follow(feed, store.clone(), Shutdown::new(Duration::ZERO));
-        let router = router(Api { store: store.clone(), source, routes }, requests);
+        let pod_registries = PodRegistries(["pods.example:5000".parse().expect("an address")].into());
+        let router = router(Api { store: store.clone(), source, routes, pod_registries }, requests);
         Self { store, router, metrics, folder, admin: key.reveal().to_owned() }
     }
 
@@ -151,14 +156,20 @@ impl House {
 
     /// Records a build of an image that nobody has to look for, and gives the version's hash.
     async fn build(&self, owner: &str, name: &str, hex: char) -> String {
+        let hash = hex.to_string().repeat(40);
+        self.compiled(owner, name, &hash, hex).await;
+        hash
+    }
+
+    /// Records a build of an image whose digest is made of one hex digit.
+    async fn compiled(&self, owner: &str, name: &str, hash: &str, digit: char) {
         let names = AlgorithmRef::Name(owner.parse().expect("a name"), name.parse().expect("a name"));
         let algorithm = self.store.algorithm(names).await.expect("a store").expect("an algorithm");
-        let hash = hex.to_string().repeat(40);
         let image = BuiltImage {
             source: NOWHERE.parse().expect("an address"),
             repository: format!("algorithms/{owner}/{name}").parse().expect("a repository"),
             tag: "latest".parse().expect("a tag"),
-            digest: format!("sha256:{}", hex.to_string().repeat(64)).parse().expect("a digest"),
+            digest: format!("sha256:{}", digit.to_string().repeat(64)).parse().expect("a digest"),
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             hash: hash.parse().expect("a hash"),
         };
@@ -171,6 +182,19 @@ impl House {
             push: None,
         };
         self.store.record_build(build).await.expect("a build");
-        hash
+    }
+
+    /// Takes what is due, as a syncer does.
+    async fn claims(&self) -> Vec<Claim> {
+        let worker = Worker { name: "test".to_owned(), lease: Duration::from_secs(30), at_a_registry: 64 };
+        self.store.claim_pushes(&worker, 64).await.expect("a store")
+    }
+
+    /// Everything that is due succeeds.
+    async fn pushed(&self) {
+        for claim in self.claims().await {
+            let finished = self.store.finish_push(&claim, Moved::default(), Pullable::Verified).await;
+            assert_ne!(finished.expect("a store"), Finished::LeaseLost);
+        }
     }
 }

@@ -3,17 +3,25 @@
 
 pub(crate) mod algorithm;
 pub(crate) mod build;
+pub(crate) mod explanation;
 pub(crate) mod failure;
 pub(crate) mod key;
 pub(crate) mod page;
+pub(crate) mod pod;
 pub(crate) mod push;
 pub(crate) mod registry;
 
 use domain::Timestamp;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// ISO 8601 in UTC with milliseconds and `Z`.
 pub(crate) fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
+}
+
+/// The schema of a field that holds one of some words.
+fn words(words: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! One page of a list that is newest first.
+//! One page of a list. Most lists are newest first.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// One page of a list, newest first.
+/// One page of a list.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Page<T> {
     /// What to give as `marker` for the next page; `null` on the last one.

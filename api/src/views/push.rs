@@ -4,11 +4,11 @@ use domain::push::{PushStatus, Reason};
 use serde::{Deserialize, Serialize};
 use store::PushRecord;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::Object;
 use uuid::Uuid;
 
-use super::moment;
 use super::registry::{RegistryPassword, RegistryUsername};
+use super::{moment, words};
 use crate::body::{Line, object};
 
 type RegistryIdText = Line<64>;
@@ -96,10 +96,6 @@ fn statuses() -> Object {
 
 fn reasons() -> Object {
     words(Reason::ALL.iter().map(|reason| reason.as_str()))
-}
-
-fn words(words: impl Iterator<Item = &'static str>) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }
 
 impl From<PushRecord> for PushStatusView {

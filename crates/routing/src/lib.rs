@@ -1,5 +1,5 @@
 //! From where an image is pulled, why, and the patch that says so. Pure: the webhook feeds a [`Table`]
-//! with facts and asks [`mutate`] about pods; later the api asks [`Table::decide`] to explain.
+//! with facts and asks [`mutate`] about pods, the api asks [`Table::decide`] to explain.
 //! No I/O, no clock, no runtime.
 
 pub mod decision;
