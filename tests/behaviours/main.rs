@@ -19,6 +19,7 @@ mod outage;
 mod processes;
 mod progress;
 mod publishing;
+mod pull_secrets;
 mod pushing;
 mod registries;
 mod routing;
