@@ -23,13 +23,15 @@ use store::DatabaseUrl;
 use crate::AGENT;
 use crate::worker::chain;
 
+/// What the program is told to do beside pushing
 #[derive(Debug, Parser)]
 #[command(name = "drayage-syncer", version = runtime::program::VERSION)]
 pub enum Args {
+    /// Makes the keys of an installation, in Secrets that are not there yet, and writes them into files
     MakeKeys(MakeKeys),
 }
 
-/// Makes the keys of an installation, in Secrets that are not there yet, and writes them into files
+/// What `make-keys` is told.
 #[derive(Debug, clap::Args)]
 pub struct MakeKeys {
     /// The Secrets whose keys are wanted

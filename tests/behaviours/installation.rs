@@ -1,7 +1,10 @@
 //! An overlay of the manifests, applied to a real cluster of one node: everything becomes ready, and
-//! a pod of a labelled namespace runs from the enterprise's registry.
+//! a pod of a labelled namespace runs from the enterprise's registry. `keys` tries who makes the keys.
+
+mod keys;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use harness::claim::eventually;
@@ -12,7 +15,9 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 const API: &str = "drayage-api.drayage.svc";
-const NAMESPACE: &str = "runners";
+pub(crate) const NAMESPACE: &str = "runners";
+/// From one command on an empty cluster until everything is ready.
+const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// The api of an installation, called through its Service.
 struct Api {
@@ -27,7 +32,7 @@ impl Api {
         let root = reqwest::Certificate::from_pem(&installation.authority(node).await?)?;
         let client = Client::builder().tls_certs_only([root]).no_proxy();
         let client = client.resolve(API, SocketAddr::new(address.parse()?, 443)).build()?;
-        let api = Self { client, key: installation.admin_key.clone() };
+        let api = Self { client, key: installation.admin_key(node).await? };
         // The node hears a moment later than kubectl that there is somebody behind the Service.
         eventually("the api's Service", async || api.call(Method::GET, "registries", None).await).await?;
         Ok(api)
@@ -54,10 +59,10 @@ impl Api {
     }
 }
 
-/// An overlay on a node, whose api and syncer are ready.
-struct Installed {
-    node: Node,
-    installation: Installation,
+/// An overlay on a node, all of it ready.
+pub(crate) struct Installed {
+    pub(crate) node: Node,
+    pub(crate) installation: Installation,
     api: Api,
     source: Registry,
     enterprise: Registry,
@@ -67,13 +72,19 @@ struct Installed {
 }
 
 impl Installed {
-    async fn from(overlay: &str) -> Result<Self> {
+    pub(crate) async fn from(overlay: &str) -> Result<Self> {
         let node = Node::start().await?;
         let login = Login::new("reader")?;
         let (source, enterprise) =
             tokio::try_join!(node.registry(Vec::new()), node.registry(vec![login.clone()]))?;
+        let start = Instant::now();
         let installation = Installation::apply(&node, overlay, &source).await?;
         installation.ready(&node, "drayage").await?;
+        if overlay != "single" {
+            installation.ready(&node, "drayage-webhook").await?;
+        }
+        eprintln!("{overlay} is ready after {:?}", start.elapsed());
+        ensure!(start.elapsed() < READY_WITHIN, "{overlay} is ready after {:?}", start.elapsed());
         let api = Api::of(&node, &installation).await?;
         let image = Image::builder().program()?.label("algorithm", "primes").finish()?;
         node.cluster.namespace(NAMESPACE).await?;
@@ -82,7 +93,7 @@ impl Installed {
     }
 
     /// Compiles an algorithm, has it pushed, and gives the image that a pod's author writes.
-    async fn push(&self) -> Result<String> {
+    pub(crate) async fn push(&self) -> Result<String> {
         let api = &self.api;
         self.source.push(&self.image, "algorithms/ada/primes", "first").await?;
         let registry = json!({
@@ -139,7 +150,7 @@ impl Installed {
     }
 
     /// What came of a claim, with everything that the installed programs logged if nothing did.
-    async fn told(&self, result: Result<()>) -> Result<()> {
+    pub(crate) async fn told(&self, result: Result<()>) -> Result<()> {
         match result {
             Ok(()) => Ok(()),
             Err(error) => Err(error.context(self.installation.log(&self.node).await?)),
@@ -160,13 +171,42 @@ fn overlay_of_one_pod_makes_pods_run_from_the_enterprises_registry() {
 }
 
 #[test]
-fn default_overlay_keeps_its_own_certificates() {
+fn one_command_installs_it_and_one_takes_it_away() {
     prove(async {
         let installed = Installed::from("default").await?;
         let claim = async {
-            let key = installed.api.make_key("webhook", "RouteReaderKey").await?;
-            installed.installation.give_routes_key(&installed.node, &key).await?;
-            installed.installation.ready(&installed.node, "drayage-webhook").await?;
+            let image = installed.push().await?;
+            installed.runs("primes", &image).await?;
+            // The webhook configuration goes first, so that nobody refuses what is created meanwhile.
+            let api = installed.node.cluster.administrator()?;
+            let pod = json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"generateName": "meanwhile-"},
+                "spec": {"containers": [{"name": "algorithm", "image": image}]},
+            });
+            let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
+            let creations = async {
+                loop {
+                    api.create(&pods, &pod).await?;
+                }
+            };
+            tokio::select! {
+                removed = installed.installation.remove(&installed.node) => removed?,
+                refused = creations => return refused,
+            }
+            api.create(&pods, &pod).await?;
+            Ok(())
+        };
+        installed.told(claim.await).await
+    });
+}
+
+#[test]
+fn certificates_of_cert_manager_are_served_without_a_call_of_the_api_server() {
+    prove(async {
+        let installed = Installed::from("cert-manager").await?;
+        let claim = async {
             let image = installed.push().await?;
             installed.runs("primes", &image).await
         };
@@ -178,11 +218,8 @@ fn default_overlay_keeps_its_own_certificates() {
 fn webhooks_of_their_own_go_on_when_one_of_them_and_the_volumes_pod_are_gone() {
     prove(async {
         let installed = Installed::from("own-certificates").await?;
-        let (node, installation) = (&installed.node, &installed.installation);
+        let node = &installed.node;
         let claim = async {
-            let key = installed.api.make_key("webhook", "RouteReaderKey").await?;
-            installation.give_routes_key(node, &key).await?;
-            installation.ready(node, "drayage-webhook").await?;
             let image = installed.push().await?;
             installed.runs("before", &image).await?;
 

@@ -8,6 +8,8 @@ use harness::claim::{eventually, prove};
 use harness::cluster::Cluster;
 use serde_json::{Value, json};
 
+use crate::certificates::applied;
+
 fn kustomizations() -> Result<Vec<PathBuf>> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
     let overlays = std::fs::read_dir(manifests.join("overlays"))?;
@@ -19,6 +21,7 @@ fn kustomizations() -> Result<Vec<PathBuf>> {
 fn manifests_are_accepted_by_an_api_server() {
     prove(async {
         let cluster = Cluster::start().await?;
+        cluster.know_cert_manager().await?;
         for folder in kustomizations()? {
             let folder = folder.to_string_lossy();
             let printed = cluster.kubectl(&["kustomize", &folder]).await?;
@@ -58,16 +61,22 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
     prove(async {
         let cluster = applied("default").await?;
         let needed = [
+            (SYNCER, "drayage", ["create", "", "secrets", ""]),
+            (SYNCER, "drayage", ["get", "", "secrets", "drayage-keys"]),
+            (SYNCER, "drayage", ["get", "", "secrets", "drayage-routes"]),
             (WEBHOOK, "drayage", ["create", "", "secrets", ""]),
             (WEBHOOK, "drayage", ["update", "", "secrets", "drayage-tls"]),
             (WEBHOOK, "drayage", ["update", "", "secrets", "drayage-authority"]),
+            (WEBHOOK, "drayage", ["get", "", "secrets", "drayage-routes"]),
             (WEBHOOK, "", ["patch", ADMISSION, REGISTRATIONS, "drayage"]),
         ];
         for (account, namespace, what) in needed {
             ensure!(may(&cluster, account, namespace, what).await?, "{account} may not {what:?}");
         }
         let excessive = [
-            (SYNCER, "drayage", ["get", "", "secrets", "drayage-keys"]),
+            (SYNCER, "drayage", ["update", "", "secrets", "drayage-keys"]),
+            (SYNCER, "drayage", ["get", "", "secrets", "drayage-authority"]),
+            (SYNCER, "drayage", ["list", "", "secrets", ""]),
             (SYNCER, "runners", ["create", "", "secrets", ""]),
             (SYNCER, "runners", ["get", "", "pods", "runner"]),
             (WEBHOOK, "drayage", ["get", "", "secrets", "drayage-keys"]),
@@ -82,15 +91,6 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
         }
         Ok(())
     });
-}
-
-/// A control plane on which an overlay was applied, where nobody answers for the webhook.
-async fn applied(overlay: &str) -> Result<Cluster> {
-    let cluster = Cluster::start().await?;
-    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays");
-    cluster.kubectl(&["apply", "-k", &overlays.join(overlay).to_string_lossy()]).await?;
-    cluster.namespace("runners").await?;
-    Ok(cluster)
 }
 
 fn pod(name: &str, labels: &Value, image: &str) -> Value {

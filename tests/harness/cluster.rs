@@ -2,6 +2,8 @@
 //! Enough for admission: what a test looks at is the pod that the server stored. `crate::node`
 //! adds what runs pods.
 
+mod calls;
+mod cert_manager;
 mod server;
 
 use std::fs;
@@ -18,6 +20,8 @@ use tempfile::TempDir;
 use crate::claim::{Missing, cache, eventually, program};
 use crate::process::{self, Process};
 
+pub use calls::Administrator;
+
 /// The version that `scripts/prepare` builds, and the folder of the cache where it puts it.
 const BUILT: &str = "kubernetes-v1.34.4";
 /// The label by which a namespace takes part.
@@ -27,6 +31,8 @@ const TAKES_PART: &str = "drayage.dev/runners=enabled";
 #[derive(Debug)]
 pub struct Cluster {
     server: Process,
+    /// What the server is started with.
+    flags: server::Flags,
     _etcd: Process,
     folder: TempDir,
     url: String,
@@ -45,11 +51,24 @@ impl Cluster {
         let folder = tempfile::tempdir()?;
         server::write_files(folder.path(), node.unwrap_or("127.0.0.1"))?;
         let (etcd, etcd_url) = server::start_etcd(folder.path()).await?;
-        let (server, url) = server::start(folder.path(), &etcd_url, node)?;
-        let mut cluster = Self { server, _etcd: etcd, folder, url, kubectl };
+        let flags = server::Flags::new(etcd_url, node)?;
+        let (server, url) = (flags.start(folder.path())?, flags.url());
+        let mut cluster = Self { server, flags, _etcd: etcd, folder, url, kubectl };
         cluster.kubeconfig_of("admin")?;
         cluster.ready().await?;
         Ok(cluster)
+    }
+
+    /// Ends the API server as a crash would, and leaves it ended.
+    pub fn stop_server(&mut self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// Starts the API server again, where it was.
+    pub async fn restart_server(&mut self) -> Result<()> {
+        self.server.kill()?;
+        self.server = self.flags.start(self.folder.path())?;
+        self.ready().await
     }
 
     async fn ready(&mut self) -> Result<()> {

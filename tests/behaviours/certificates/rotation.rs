@@ -2,7 +2,6 @@
 //! process, for their lives are short here; the API server that calls them is a real one.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use drayage_webhook::follower::Routes;
 use drayage_webhook::metrics::AdmissionMetrics;
 use drayage_webhook::service::Service;
 use harness::claim::{PATIENCE, eventually, prove};
-use harness::cluster::Cluster;
+use harness::cluster::Administrator;
 use harness::services::creation_of;
 use hyper::service::service_fn;
 use reqwest::{Certificate as Root, Client};
@@ -28,6 +27,7 @@ use runtime::admin::{Health, Metrics};
 use runtime::server::Server;
 use runtime::tls::{self, Certificate};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{called_at, installed};
 
@@ -38,6 +38,8 @@ const LIVES: Lives = Lives {
 };
 /// For so long an API server goes by the bundle that it has read; less than the settling.
 const STALE: Duration = Duration::from_millis(500);
+/// Between two calls: 500 a second.
+const PACE: Duration = Duration::from_millis(2);
 /// The name that the API server asks for.
 const NAME: &str = "drayage-webhook.drayage.svc";
 
@@ -74,13 +76,25 @@ impl Replica {
         Ok(Self { address, health })
     }
 
-    /// Posts a review over a connection of its own, as an API server that trusts this bundle.
-    async fn call(&self, bundle: &[u8]) -> Result<()> {
+    /// An API server that trusts this bundle, without a connection yet.
+    fn caller(&self, bundle: &[u8]) -> Result<Caller> {
         let client = Client::builder().tls_certs_only(Root::from_pem_bundle(bundle)?).no_proxy();
         let client = client.resolve(NAME, self.address).build()?;
-        let url = format!("https://{NAME}:{}/mutate", self.address.port());
-        let request = client.post(url).header("content-type", "application/json");
-        let answer = request.body(creation_of(&pod()).to_string()).send().await?;
+        Ok(Caller { client, url: format!("https://{NAME}:{}/mutate", self.address.port()) })
+    }
+}
+
+/// Somebody who posts reviews to one replica.
+#[derive(Clone)]
+struct Caller {
+    client: Client,
+    url: String,
+}
+
+impl Caller {
+    async fn call(self, review: Arc<str>) -> Result<()> {
+        let request = self.client.post(&self.url).header("content-type", "application/json");
+        let answer = request.body(review.to_string()).send().await?;
         ensure!(answer.json::<Value>().await?["response"]["allowed"] == true, "refused");
         Ok(())
     }
@@ -95,45 +109,20 @@ fn pod() -> Value {
     })
 }
 
-/// The API server, as its administrator calls it.
-struct ApiServer {
-    client: Client,
-    url: String,
+/// What an API server reads before it calls.
+async fn bundle(api: &Administrator) -> Result<Vec<u8>> {
+    let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/drayage";
+    decoded(&api.get(path).await?["webhooks"][0]["clientConfig"]["caBundle"])
 }
 
-impl ApiServer {
-    fn of(cluster: &Cluster) -> Result<Self> {
-        let root = Root::from_pem(&fs::read(cluster.kubeconfig().with_file_name("authority.pem"))?)?;
-        let client = Client::builder().tls_certs_only([root]).no_proxy().build()?;
-        let file = fs::read_to_string(cluster.kubeconfig())?;
-        let url = file.split("server: '").nth(1).and_then(|rest| rest.split('\'').next());
-        Ok(Self { client, url: url.context("the server's URL")?.to_owned() })
-    }
+async fn leaf(api: &Administrator) -> Result<Vec<u8>> {
+    decoded(&api.get("/api/v1/namespaces/drayage/secrets/drayage-tls").await?["data"]["tls.crt"])
+}
 
-    async fn get(&self, path: &str) -> Result<Value> {
-        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth("admin");
-        Ok(request.send().await?.error_for_status()?.json().await?)
-    }
-
-    async fn bundle(&self) -> Result<Vec<u8>> {
-        let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/drayage";
-        let found = self.get(path).await?;
-        decoded(&found["webhooks"][0]["clientConfig"]["caBundle"])
-    }
-
-    async fn leaf(&self) -> Result<Vec<u8>> {
-        let found = self.get("/api/v1/namespaces/drayage/secrets/drayage-tls").await?;
-        decoded(&found["data"]["tls.crt"])
-    }
-
-    /// Has a pod admitted, but not stored.
-    async fn create(&self) -> Result<()> {
-        let url = format!("{}/api/v1/namespaces/runners/pods?dryRun=All", self.url);
-        let answer = self.client.post(url).bearer_auth("admin").json(&pod()).send().await?;
-        let status = answer.status();
-        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
-        Ok(())
-    }
+/// Has a pod admitted, but not stored.
+async fn create(api: &Administrator) -> Result<()> {
+    api.create("/api/v1/namespaces/runners/pods?dryRun=All", &pod()).await?;
+    Ok(())
 }
 
 fn decoded(base64: &Value) -> Result<Vec<u8>> {
@@ -148,25 +137,38 @@ struct Seen {
     calls: u32,
 }
 
-/// Calls the replicas by bundles that are a little old, until enough has been renewed.
-async fn call_by_stale_bundles(api: &ApiServer, replicas: [&Replica; 2]) -> Result<Seen> {
+/// Calls the replicas by bundles that are a little old, until enough has been renewed: at a steady pace, each
+/// with connections of its own since it read the bundle.
+async fn call_by_stale_bundles(api: &Administrator, replicas: [&Replica; 2]) -> Result<Seen> {
     let (start, mut seen) = (Instant::now(), Seen::default());
+    let (review, mut calls) = (Arc::<str>::from(creation_of(&pod()).to_string()), JoinSet::new());
+    let mut pace = tokio::time::interval(PACE);
     while seen.authorities.len() < 4 || seen.leaves.len() < 6 {
         ensure!(start.elapsed() < PATIENCE * 2, "too little was renewed: {} calls", seen.calls);
-        let (bundle, read) = (api.bundle().await?, Instant::now());
+        let (bundle, read) = (bundle(api).await?, Instant::now());
         let newest =
             bundle.split_inclusive(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"-----END"));
         seen.authorities.insert(newest.flatten().copied().collect());
-        seen.leaves.insert(api.leaf().await?);
+        seen.leaves.insert(leaf(api).await?);
+        let callers = [replicas[0].caller(&bundle)?, replicas[1].caller(&bundle)?];
         while read.elapsed() < STALE {
-            for replica in replicas {
-                let told =
-                    || format!("after {:?}, {} calls: {:?}", start.elapsed(), seen.calls, replica.health);
-                replica.call(&bundle).await.with_context(told)?;
+            for caller in &callers {
+                pace.tick().await;
+                calls.spawn(caller.clone().call(review.clone()));
                 seen.calls += 1;
+            }
+            while let Some(called) = calls.try_join_next() {
+                called?.with_context(|| format!("after {:?}, {} calls", start.elapsed(), seen.calls))?;
             }
         }
     }
+    for called in calls.join_all().await {
+        called?;
+    }
+    let rate = f64::from(seen.calls) / start.elapsed().as_secs_f64();
+    eprintln!("{} calls, {rate:.0} a second, {} leaves", seen.calls, seen.leaves.len());
+    // Half of what is meant is still many times what a rotation takes, where tests share a machine.
+    ensure!(rate > 0.5 / PACE.as_secs_f64(), "{rate} calls a second");
     Ok(seen)
 }
 
@@ -178,8 +180,8 @@ fn authorities_and_leaves_are_renewed_without_an_admission_that_fails() {
         let start = || Replica::start(&kubeconfig, &shutdown);
         let (first, second) = tokio::try_join!(start(), start())?;
         called_at(&cluster, first.address.port()).await?;
-        let api = ApiServer::of(&cluster)?;
-        eventually("a pod", async || api.create().await).await?;
+        let api = cluster.administrator()?;
+        eventually("a pod", async || create(&api).await).await?;
         eventually("both to be ready", async || {
             for replica in [&first, &second] {
                 replica.health.readiness().map_err(anyhow::Error::msg)?;
@@ -193,7 +195,7 @@ fn authorities_and_leaves_are_renewed_without_an_admission_that_fails() {
             let calls = call_by_stale_bundles(&api, [&first, &second]);
             let creations = async {
                 loop {
-                    api.create().await.with_context(|| format!("creation {created}"))?;
+                    create(&api).await.with_context(|| format!("creation {created}"))?;
                     created += 1;
                 }
             };

@@ -68,43 +68,61 @@ pub(super) fn write_files(folder: &Path, address: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts kube-apiserver and gives its URL. With the address of a node it serves there as well,
-/// and gives each pod a service account, which takes a controller-manager.
-pub(super) fn start(folder: &Path, etcd: &str, node: Option<&str>) -> Result<(Process, String)> {
-    let port = free_port()?;
-    let mut command = Command::new(find("kube-apiserver", "make test builds it with Go 1.24 or newer")?);
-    let mut flag = |name: &str, value: &dyn Display| {
-        command.arg(format!("--{name}={value}"));
-    };
-    let file = |name: &str| folder.join(name).display().to_string();
-    flag("etcd-servers", &etcd);
-    flag("tls-cert-file", &file("tls.crt"));
-    flag("tls-private-key-file", &file("tls.key"));
-    flag("secure-port", &port);
-    flag("service-account-issuer", &"https://kubernetes.default.svc");
-    flag("service-account-key-file", &file("accounts.pub"));
-    flag("service-account-signing-key-file", &file("accounts.key"));
-    flag("token-auth-file", &file("tokens.csv"));
-    flag("service-cluster-ip-range", &SERVICES);
-    flag("feature-gates", &"ImageVolume=true");
-    flag("audit-policy-file", &file("audit.yaml"));
-    flag("audit-log-path", &file("audit.log"));
-    match node {
-        Some(address) => {
-            flag("bind-address", &"0.0.0.0");
-            flag("advertise-address", &address);
-            flag("authorization-mode", &"Node,RBAC");
-            flag("allow-privileged", &true);
-            // A node's name is in no DNS.
-            flag("kubelet-preferred-address-types", &"InternalIP");
-        }
-        None => {
-            flag("bind-address", &"127.0.0.1");
-            flag("authorization-mode", &"RBAC");
-            flag("disable-admission-plugins", &"ServiceAccount");
-        }
+/// What kube-apiserver is started with, each time.
+#[derive(Debug)]
+pub(super) struct Flags {
+    etcd: String,
+    port: u16,
+    node: Option<String>,
+}
+
+impl Flags {
+    /// With the address of a node it serves there as well, and gives each pod a service account, which
+    /// takes a controller-manager.
+    pub(super) fn new(etcd: String, node: Option<&str>) -> Result<Self> {
+        Ok(Self { etcd, port: free_port()?, node: node.map(str::to_owned) })
     }
-    Ok((Process::start(command)?, format!("https://127.0.0.1:{port}")))
+
+    pub(super) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it.
+    pub(super) fn start(&self, folder: &Path) -> Result<Process> {
+        let mut command = Command::new(find("kube-apiserver", "make test builds it with Go 1.24 or newer")?);
+        let mut flag = |name: &str, value: &dyn Display| {
+            command.arg(format!("--{name}={value}"));
+        };
+        let file = |name: &str| folder.join(name).display().to_string();
+        flag("etcd-servers", &self.etcd);
+        flag("tls-cert-file", &file("tls.crt"));
+        flag("tls-private-key-file", &file("tls.key"));
+        flag("secure-port", &self.port);
+        flag("service-account-issuer", &"https://kubernetes.default.svc");
+        flag("service-account-key-file", &file("accounts.pub"));
+        flag("service-account-signing-key-file", &file("accounts.key"));
+        flag("token-auth-file", &file("tokens.csv"));
+        flag("service-cluster-ip-range", &SERVICES);
+        flag("feature-gates", &"ImageVolume=true");
+        flag("audit-policy-file", &file("audit.yaml"));
+        flag("audit-log-path", &file("audit.log"));
+        match &self.node {
+            Some(address) => {
+                flag("bind-address", &"0.0.0.0");
+                flag("advertise-address", &address);
+                flag("authorization-mode", &"Node,RBAC");
+                flag("allow-privileged", &true);
+                // A node's name is in no DNS.
+                flag("kubelet-preferred-address-types", &"InternalIP");
+            }
+            None => {
+                flag("bind-address", &"127.0.0.1");
+                flag("authorization-mode", &"RBAC");
+                flag("disable-admission-plugins", &"ServiceAccount");
+            }
+        }
+        Process::start(command)
+    }
 }
 
 /// The kubeconfig of one of `USERS`, beside the files of the server.

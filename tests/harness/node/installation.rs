@@ -1,5 +1,5 @@
-//! Installs Drayage on a node as manifests/README.md tells an administrator to: an overlay, the
-//! Secrets, nothing else. Its image holds the programs of the running test; `behaviours::image` says
+//! Installs Drayage on a node as manifests/README.md tells an administrator to: an overlay and, where
+//! that asks for it, a certificate; nothing else. Its image holds the programs of the running test; `behaviours::image` says
 //! what the image that `make image` builds is like.
 
 use std::fs;
@@ -20,24 +20,19 @@ use crate::registry::Registry;
 
 const PROGRAMS: [&str; 3] = ["drayage-api", "drayage-syncer", "drayage-webhook"];
 const NAMESPACE: &str = "drayage";
-/// The address of the api's Service, where it cannot be left to the cluster.
-const API: &str = "10.0.0.80";
 /// Whom the manifests run everything as.
 const USER: u32 = 65532;
 
 /// A Drayage that was installed from an overlay.
 #[derive(Debug)]
 pub struct Installation {
-    /// The first admin key.
-    pub admin_key: String,
     /// Whom the certificates come from, where they are the administrator's.
     issuer: Authority,
     folder: TempDir,
 }
 
 impl Installation {
-    /// Applies an overlay with its image and its source registry set, and gives it keys, a
-    /// certificate and a volume.
+    /// Applies an overlay with its image and its source registry set, on a node with a volume to give.
     pub async fn apply(node: &Node, overlay: &str, source: &Registry) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let image = push_programs(node).await?;
@@ -47,29 +42,56 @@ impl Installation {
         let mut copy = Command::new("cp");
         copy.arg("--recursive").args([&manifests, &folder.path().join("manifests")]);
         process::output(copy).await?;
-        let path = folder.path().to_str().context("a path in UTF-8")?;
-        node.cluster.kubectl(&["apply", "-k", path]).await?;
-
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
-        let admin_key = hex::encode(bytes);
-        let installation = Self { admin_key, issuer: Authority::new()?, folder };
+        let installation = Self { issuer: Authority::new()?, folder };
         node.cluster.create(&installation.volume()?).await?;
-        let keeps_certificates = overlay == "default";
-        for secret in installation.secrets()? {
-            if !keeps_certificates || secret["metadata"]["name"] != "drayage-tls" {
-                node.cluster.create(&secret).await?;
-            }
+        if overlay == "cert-manager" {
+            node.cluster.know_cert_manager().await?;
         }
-        if keeps_certificates {
-            return Ok(installation);
+        installation.kubectl(node, "apply").await?;
+        // Whoever issues them: the administrator, or cert-manager, which a test has no place for.
+        if ["single", "own-certificates", "cert-manager"].contains(&overlay) {
+            installation.certify(node).await?;
         }
-        let bundle = BASE64.encode(installation.issuer.pem());
+        Ok(installation)
+    }
+
+    /// Takes everything away again that was applied.
+    pub async fn remove(&self, node: &Node) -> Result<()> {
+        self.kubectl(node, "delete").await
+    }
+
+    async fn kubectl(&self, node: &Node, verb: &str) -> Result<()> {
+        let path = self.folder.path().to_str().context("a path in UTF-8")?;
+        node.cluster.kubectl(&[verb, "-k", path]).await?;
+        Ok(())
+    }
+
+    /// Gives it a certificate, and the API server its authority.
+    pub async fn certify(&self, node: &Node) -> Result<()> {
+        let names = ["drayage-api.drayage.svc", "drayage-webhook.drayage.svc"];
+        let pair = self.issuer.write_pair_for(self.folder.path(), &names)?;
+        let (chain, key) = (fs::read_to_string(pair.chain)?, fs::read_to_string(pair.key)?);
+        let tls = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "drayage-tls", "namespace": NAMESPACE},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": chain, "tls.key": key, "ca.crt": self.issuer.pem()},
+        });
+        node.cluster.create(&tls).await?;
+        let bundle = BASE64.encode(self.issuer.pem());
         let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]);
         let patch =
             ["patch", "mutatingwebhookconfiguration", "drayage", "--type=json", "-p", &patch.to_string()];
         node.cluster.kubectl(&patch).await?;
-        Ok(installation)
+        Ok(())
+    }
+
+    /// The first admin key, as an administrator gets at it.
+    pub async fn admin_key(&self, node: &Node) -> Result<String> {
+        let secret = node.cluster.get(&["get", "secret", "-n", NAMESPACE, "drayage-keys"]).await?;
+        let key = BASE64.decode(secret["data"]["admin.key"].as_str().context("an admin key")?)?;
+        Ok(String::from_utf8(key)?)
     }
 
     /// Waits until every replica of a Deployment is ready.
@@ -91,12 +113,6 @@ impl Installation {
         Ok(BASE64.decode(authority)?)
     }
 
-    /// Gives the webhooks the key with which they follow the api.
-    pub async fn give_routes_key(&self, node: &Node, key: &str) -> Result<()> {
-        node.cluster.create(&secret("drayage-routes", "Opaque", &json!({"routes.key": key}))).await?;
-        Ok(())
-    }
-
     /// Everything that its programs have logged.
     pub async fn log(&self, node: &Node) -> Result<String> {
         let every = [
@@ -108,23 +124,6 @@ impl Installation {
             "--all-containers",
         ];
         node.cluster.kubectl(&[&every[..], &["--tail=-1", "--prefix"]].concat()).await
-    }
-
-    /// The key that the README has an administrator make, and the login for an open source registry.
-    fn secrets(&self) -> Result<[Value; 3]> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
-        let names = ["drayage-api.drayage.svc", "drayage-webhook.drayage.svc"];
-        let pair = self.issuer.write_pair_for(self.folder.path(), &names)?;
-        let (chain, key) = (fs::read_to_string(pair.chain)?, fs::read_to_string(pair.key)?);
-        let keys = json!({"seal.key": BASE64.encode(bytes), "admin.key": self.admin_key});
-        let tls = json!({"tls.crt": chain, "tls.key": key, "ca.crt": self.issuer.pem()});
-        let source = json!({".dockerconfigjson": json!({"auths": {}}).to_string()});
-        Ok([
-            secret("drayage-keys", "Opaque", &keys),
-            secret("drayage-source-registry", "kubernetes.io/dockerconfigjson", &source),
-            secret("drayage-tls", "kubernetes.io/tls", &tls),
-        ])
     }
 
     /// A folder of the node, where a cluster would have a provisioner.
@@ -145,16 +144,6 @@ impl Installation {
     }
 }
 
-fn secret(name: &str, kind: &str, data: &Value) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "type": kind,
-        "stringData": data,
-    })
-}
-
 /// The overlay with the two things set that its kustomization says to set.
 fn set(overlay: &str, image: &str, source: &str) -> Value {
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
@@ -164,29 +153,11 @@ fn set(overlay: &str, image: &str, source: &str) -> Value {
         "metadata": {"name": "drayage", "namespace": NAMESPACE},
         "data": {"DRAYAGE_SOURCE_REGISTRY": source},
     });
-    let mut patches = vec![json!({"patch": config.to_string()})];
-    if overlay != "single" {
-        // The node has no DNS that knows Services.
-        let service = json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "drayage-api", "namespace": NAMESPACE},
-            "spec": {"clusterIP": API},
-        });
-        let known = json!([{"ip": API, "hostnames": ["drayage-api.drayage.svc"]}]);
-        let webhook = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "drayage-webhook", "namespace": NAMESPACE},
-            "spec": {"template": {"spec": {"hostAliases": known}}},
-        });
-        patches.extend([service, webhook].map(|patch| json!({"patch": patch.to_string()})));
-    }
     json!({
         "resources": [format!("manifests/overlays/{overlay}")],
         "sortOptions": {"order": "fifo"},
         "images": [{"name": "registry.example/drayage", "newName": name, "newTag": tag}],
-        "patches": patches,
+        "patches": [{"patch": config.to_string()}],
     })
 }
 
