@@ -88,15 +88,19 @@ pub(crate) enum ApiError {
 }
 
 /// What depends on a registry, in words.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dependency(pub(crate) Dependents);
+#[derive(Debug)]
+pub(crate) struct Dependency(pub(crate) Box<Dependents>);
 
 impl std::fmt::Display for Dependency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Dependents { versions, pushes_pending, pushes_running } = self.0;
+        let Dependents { versions, pushes_pending, pushes_running, pods, .. } = &*self.0;
+        let pods: &dyn std::fmt::Display = match pods.seen_at {
+            Some(_) => &pods.found.count,
+            None => &"an unknown number of",
+        };
         write!(
             f,
-            "{versions} versions that it holds, {pushes_pending} pending and {pushes_running} running pushes"
+            "{versions} versions that are pulled from it, {pods} running pods, {pushes_pending} pending and {pushes_running} running pushes"
         )
     }
 }

@@ -88,7 +88,8 @@ async fn a_deletion_says_what_depended_on_the_registry() {
     house.call("POST /v1/algorithms/ann/echo/version", &ann, push).await.ok();
 
     let call = format!("DELETE /v1/registries/{id}");
-    let dependents = json!({"versions": 0, "pushes_pending": 1, "pushes_running": 0});
+    let dependents = json!({"versions": 0, "first_versions": [], "pushes_pending": 1, "pushes_running": 0,
+                            "pods": null, "first_pods": [], "pods_as_of": null});
     let refused = house.raw(&format!("{call}?if_unused=TRUE"), &house.admin, "").await;
     assert_eq!(refused.refused(), (409, 7002));
     assert_eq!(refused.body["dependents"], dependents);
@@ -104,6 +105,40 @@ async fn a_deletion_says_what_depended_on_the_registry() {
         (&statuses[0]["status"], &statuses[0]["reason"]),
         (&json!("failed"), &json!("registry_changed"))
     );
+}
+
+#[tokio::test]
+async fn a_registry_is_retired_once_nothing_is_pulled_from_it_any_more() {
+    let house = House::new().await;
+    let ann = house.user("ann").await;
+    house.algorithm(&ann, "ann", "echo").await;
+    let hash = house.build("ann", "echo", 'a').await;
+    let (old, new) = ("old.example", "new.example");
+    let (old, new) = (
+        house.registry(json!({"registry_url": old})).await,
+        house.registry(json!({"registry_url": new})).await,
+    );
+    let again = format!("POST /v1/algorithms/ann/echo/versions/{hash}/registry");
+    house.call(&again, &ann, json!({"registry_id": old})).await;
+    let cordon = format!("PATCH /v1/registries/{old}");
+    house.call(&cordon, &house.admin, json!({"cordoned": true})).await.ok();
+    house.pushed().await;
+    let image = format!("/v1/explain?image=127.0.0.1:1/algorithms/ann/echo:{hash}");
+    let waited = house.get(&image, &ann).await.ok();
+    assert_eq!(waited["push"]["registry_id"], old, "what was asked for before goes on: {waited}");
+    assert_eq!(house.raw(&again, &ann, "").await.refused(), (409, 7003));
+
+    let delete = format!("DELETE /v1/registries/{old}?if_unused=true");
+    let refused = house.raw(&delete, &house.admin, "").await;
+    assert_eq!(refused.refused(), (409, 7002));
+    let dependent = json!([{"algorithm": "ann/echo", "version_hash": hash}]);
+    assert_eq!(refused.body["dependents"]["first_versions"], dependent);
+    house.call(&again, &ann, json!({"registry_id": new})).await;
+    assert_eq!(house.raw(&delete, &house.admin, "").await.refused(), (409, 7002), "the route has not moved");
+    house.pushed().await;
+    let deleted = house.raw(&delete, &house.admin, "").await.ok();
+    assert_eq!(deleted["dependents"]["versions"], 0, "{deleted}");
+    assert_eq!(house.get(&image, &ann).await.ok()["push"]["registry_id"], new);
 }
 
 #[tokio::test]

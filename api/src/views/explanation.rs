@@ -128,8 +128,14 @@ impl ImageExplanationView {
             pulled_as: routed.map(|routed| routed.to.clone()),
             behind: routed.is_some_and(|routed| routed.behind),
             push: considered.iter().find(|success| success.decided).cloned(),
-            pull_secret: registry
-                .map(|registry| PullSecretView { name: PULL_SECRET, has_login: registry.has_login }),
+            pull_secret: registry.map(|registry| {
+                // The login is for where the registry is now; a route may lead to an earlier host of it.
+                let moved = successes.iter().any(|success| {
+                    routed.is_some_and(|routed| routed.succeeded == success.route.succeeded)
+                        && !registry.address.same_host(&success.route.address)
+                });
+                PullSecretView { name: PULL_SECRET, has_login: registry.has_login && !moved }
+            }),
             considered,
             pushes,
         })

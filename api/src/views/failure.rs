@@ -33,7 +33,7 @@ impl FailureView {
     /// What the caller sees of an error.
     pub(crate) fn new(id: Uuid, error: &ApiError) -> Self {
         let dependents = match error {
-            ApiError::RegistryInUse(dependency) => Some(dependency.0.into()),
+            ApiError::RegistryInUse(dependency) => Some((&*dependency.0).into()),
             _ => None,
         };
         Self { error: ErrorView { id, code: error.code(), message: error.to_string() }, dependents }

@@ -1,7 +1,7 @@
 //! Registries on the wire. A login goes in and never comes out.
 
 use serde::{Deserialize, Serialize};
-use store::{Dependents, Registry, Replaced};
+use store::{DependentVersion, Dependents, PodName, Registry, Replaced};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -89,18 +89,49 @@ impl From<Replaced> for RegistryView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Dependents)]
 pub(crate) struct DependentsView {
-    /// Versions that it holds by a successful push.
+    /// Versions that are pulled from it: no registry that exists has a later success of their image.
     versions: u64,
+    /// The first 20 of them. Push these elsewhere, and the next 20 are named.
+    first_versions: Vec<DependentVersionView>,
     /// Pushes to it that wait.
     pushes_pending: u64,
     /// Pushes to it that run.
     pushes_running: u64,
+    /// Running pods that name it; `null` when no drayage-syncer with `--kubernetes` has ever looked.
+    pods: Option<u64>,
+    /// The first 20 of them, as NAMESPACE/NAME.
+    first_pods: Vec<String>,
+    /// When an auditor last saw the cluster.
+    #[schema(format = DateTime)]
+    pods_as_of: Option<String>,
 }
 
-impl From<Dependents> for DependentsView {
-    fn from(dependents: Dependents) -> Self {
-        let Dependents { versions, pushes_pending, pushes_running } = dependents;
-        Self { versions, pushes_pending, pushes_running }
+/// A version that is pulled from a registry.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DependentVersion)]
+struct DependentVersionView {
+    #[schema(example = "ann/echo")]
+    algorithm: String,
+    version_hash: String,
+}
+
+impl From<&Dependents> for DependentsView {
+    fn from(dependents: &Dependents) -> Self {
+        let Dependents { versions, first_versions, pushes_pending, pushes_running, pods } = dependents;
+        let version = |version: &DependentVersion| DependentVersionView {
+            algorithm: format!("{}/{}", version.owner, version.algorithm),
+            version_hash: version.hash.to_string(),
+        };
+        let pod = |pod: &PodName| format!("{}/{}", pod.namespace, pod.name);
+        Self {
+            versions: *versions,
+            first_versions: first_versions.iter().map(version).collect(),
+            pushes_pending: *pushes_pending,
+            pushes_running: *pushes_running,
+            pods: pods.seen_at.map(|_| pods.found.count),
+            first_pods: pods.found.first.iter().map(pod).collect(),
+            pods_as_of: pods.seen_at.map(moment),
+        }
     }
 }
 
@@ -117,14 +148,15 @@ pub(crate) struct DeletedView {
 impl DeletedView {
     /// What depended on the registry when it was deleted.
     pub(crate) fn new(id: Uuid, dependents: Dependents) -> Self {
+        let view = (&dependents).into();
         let message = if dependents.is_empty() {
             "the registry is deleted; nothing depended on it".to_owned()
         } else {
             format!(
                 "the registry is deleted; what depended on it: {}. Pods that are created from now on pull those versions from the registry of their next latest push, or from the source. Pushes to it that had not ended are failed (registry_changed)",
-                Dependency(dependents)
+                Dependency(Box::new(dependents))
             )
         };
-        Self { id, message, dependents: dependents.into() }
+        Self { id, message, dependents: view }
     }
 }

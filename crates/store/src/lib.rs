@@ -3,6 +3,7 @@
 //! will stand beside it. Nothing above sees rusqlite, and no transaction is held across an await.
 
 mod algorithms;
+mod dependents;
 mod error;
 mod evidence;
 pub mod feed;
@@ -20,6 +21,7 @@ mod url;
 mod versions;
 
 pub use algorithms::{Algorithm, AlgorithmRef, CreateAlgorithmError};
+pub use dependents::{DependentVersion, Dependents};
 pub use error::{OpenError, StoreError};
 pub use evidence::{Evidence, Success};
 pub use inventory::{HOLDERS_LIMIT, Holders, Holding, Sighting};
@@ -27,8 +29,8 @@ pub use keys::{Key, NewKey};
 pub use pods::{Audit, AuditedImage, AuditedPod, PodName, PodsOn, Recreator};
 pub use queue::{Claim, Failed, Finished, Lease, PushRecord, PushRefused, PushRequest, Renewal, Worker};
 pub use registries::{
-    Dependents, LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError,
-    Removed, ReplaceError, Replaced,
+    LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError, Removed,
+    ReplaceError, Replaced,
 };
 pub use statistics::{PushStatistics, RegistryStatistics};
 pub use store::Store;

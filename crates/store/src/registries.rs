@@ -6,7 +6,7 @@ use domain::fact::Revision;
 use domain::registry::{Address, RegistryId};
 
 use crate::seal::SealError;
-use crate::{Store, StoreError, sqlite};
+use crate::{Dependents, Store, StoreError, sqlite};
 
 /// A registry as it is shown; its login never is.
 #[derive(Clone, Debug)]
@@ -103,26 +103,8 @@ pub enum ReplaceError {
     Store(#[from] StoreError),
 }
 
-/// What depends on a registry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dependents {
-    /// Versions that it holds by a successful push.
-    pub versions: u64,
-    /// Pushes to it that wait.
-    pub pushes_pending: u64,
-    /// Pushes to it that run.
-    pub pushes_running: u64,
-}
-
-impl Dependents {
-    /// Whether nothing depends on it.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// A registry that is no more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Removed {
     /// What depended on it at that moment.
     pub dependents: Dependents,
@@ -136,7 +118,7 @@ pub enum RemoveError {
     Unknown,
     /// It was to be removed only if nothing depends on it.
     #[error("the registry is in use")]
-    InUse(Dependents),
+    InUse(Box<Dependents>),
     /// The database's fault.
     #[error(transparent)]
     Store(#[from] StoreError),

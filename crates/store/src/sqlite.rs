@@ -5,6 +5,7 @@ pub(crate) mod algorithms;
 pub(crate) mod builds;
 mod columns;
 pub(crate) mod connection;
+mod dependents;
 pub(crate) mod evidence;
 pub(crate) mod follow;
 pub(crate) mod holds;

@@ -7,11 +7,11 @@ use domain::registry::{Address, RegistryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use uuid::Uuid;
 
-use super::{columns, holds};
+use super::{columns, dependents, holds};
 use crate::seal::SealKey;
 use crate::{
-    Dependents, LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError,
-    Removed, ReplaceError, Replaced, StoreError,
+    LoginChange, NewRegistry, ReadLogin, ReadLogins, Registry, RegistryChange, RemoveError, Removed,
+    ReplaceError, Replaced, StoreError,
 };
 
 const SELECT: &str = "SELECT r.*, a.address AS url,
@@ -146,9 +146,9 @@ pub(crate) fn remove(tx: &Transaction<'_>, id: RegistryId, if_unused: bool) -> R
         return Err(RemoveError::Unknown);
     }
     let row = row_id(tx, id)?;
-    let dependents = dependents(tx, row)?;
+    let dependents = dependents::of(tx, id, row)?;
     if if_unused && !dependents.is_empty() {
-        return Err(RemoveError::InUse(dependents));
+        return Err(RemoveError::InUse(Box::new(dependents)));
     }
     let removed = || -> Result<(), StoreError> {
         let now = columns::now(tx)?;
@@ -163,23 +163,6 @@ pub(crate) fn remove(tx: &Transaction<'_>, id: RegistryId, if_unused: bool) -> R
     };
     removed()?;
     Ok(Removed { dependents })
-}
-
-fn dependents(db: &Connection, registry: i64) -> Result<Dependents, StoreError> {
-    Ok(db.query_one(
-        "SELECT (SELECT count(DISTINCT v.id) FROM route o JOIN version v ON v.image = o.image
-                 WHERE o.registry = ?1) AS versions,
-                (SELECT count(*) FROM push WHERE registry = ?1 AND status = 'pending') AS pending,
-                (SELECT count(*) FROM push WHERE registry = ?1 AND status = 'in-progress') AS running",
-        [registry],
-        |row| {
-            Ok(Dependents {
-                versions: columns::count(row, "versions")?,
-                pushes_pending: columns::count(row, "pending")?,
-                pushes_running: columns::count(row, "running")?,
-            })
-        },
-    )?)
 }
 
 /// Ends what waits for or runs to a registry that is no longer where it was. The running ones lose

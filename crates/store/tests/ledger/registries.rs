@@ -1,9 +1,14 @@
 //! Registries change and go; what depends on them is told and fenced.
 
+use domain::Timestamp;
 use domain::credentials::Credentials;
+use domain::pod::PodState;
 use domain::push::{Moved, Pullable, PushStatus, Reason};
 use domain::registry::RegistryId;
-use store::{Finished, LoginChange, PushRefused, PushRequest, RegistryChange, RemoveError, ReplaceError};
+use store::{
+    AuditedImage, AuditedPod, Dependents, Finished, LoginChange, PodName, PushRefused, PushRequest,
+    RegistryChange, RemoveError, ReplaceError,
+};
 use uuid::Uuid;
 
 use crate::{Yard, to};
@@ -73,14 +78,74 @@ async fn a_registry_in_use_tells_what_depends_on_it() {
     let refused = yard.store.remove_registry(id, true).await;
     let Err(RemoveError::InUse(dependents)) = refused else { panic!("{refused:?}") };
     assert_eq!((dependents.versions, dependents.pushes_pending), (1, 1));
+    assert_eq!(hashes(&dependents), ["v1"]);
+    assert!(dependents.pods.seen_at.is_none(), "nobody has looked");
     let removed = yard.store.remove_registry(id, false).await.expect("removed");
-    assert_eq!(removed.dependents, dependents);
+    assert_eq!((removed.dependents.versions, removed.dependents.pushes_pending), (1, 1));
     assert!(yard.store.registry(id).await.expect("answers").is_none());
     let records = yard.store.push_records(algorithm.uuid, "v1".parse().expect("legal")).await;
     let told = records.expect("answers")[0].message.clone().unwrap_or_default();
     assert!(told.contains("the registry was deleted"), "{told}");
     assert!(yard.claim().await.is_none());
     assert!(matches!(yard.store.remove_registry(id, false).await, Err(RemoveError::Unknown)));
+}
+
+fn pod_on(registry: RegistryId) -> AuditedPod {
+    let image = AuditedImage {
+        entry: "main".to_owned(),
+        image: "old.example/algorithms/ann/echo:v1".to_owned(),
+        asked: None,
+        state: PodState::Stray,
+        registry: Some(registry),
+        why: "its route has moved".to_owned(),
+    };
+    AuditedPod {
+        uid: Uuid::from_u128(7),
+        name: PodName { namespace: "runners".to_owned(), name: "p7".to_owned() },
+        owner: None,
+        created_at: Timestamp::now(),
+        images: vec![image],
+    }
+}
+
+fn hashes(dependents: &Dependents) -> Vec<&str> {
+    dependents.first_versions.iter().map(|version| version.hash.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_version_depends_on_the_registry_that_it_is_pulled_from_while_that_exists() {
+    let yard = Yard::new().await;
+    let (old, new) = (yard.registry("old.example", None).await, yard.registry("new.example", None).await);
+    let (echo, gone) = (yard.algorithm("ann", "echo").await, yard.algorithm("ann", "gone").await);
+    yard.build(&echo, 'a', "v1", to(old)).await;
+    yard.build(&echo, 'b', "v2", to(old)).await;
+    yard.build(&gone, 'c', "v3", to(old)).await;
+    for claim in yard.claims(3).await {
+        yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
+    }
+    yard.store.remove_algorithm(gone.uuid).await.expect("answers");
+    let refused = async || match yard.store.remove_registry(old, true).await {
+        Err(RemoveError::InUse(dependents)) => *dependents,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((refused().await.versions, hashes(&refused().await)), (2, vec!["v1", "v2"]));
+
+    for (hash, left) in [("v1", &["v2"][..]), ("v2", &[])] {
+        let asked = yard.store.request_push(echo.uuid, hash.parse().expect("legal"), Some(new), None).await;
+        assert_eq!(asked.expect("answers"), Some(Ok(())));
+        let claim = yard.claim().await.expect("due");
+        yard.store.finish_push(&claim, Moved::default(), Pullable::Verified).await.expect("answers");
+        if !left.is_empty() {
+            assert_eq!(hashes(&refused().await), left);
+        }
+    }
+    let pod = pod_on(old);
+    yard.store.record_pods(vec![pod.clone()], Vec::new()).await.expect("recorded");
+    yard.store.record_audit(Vec::new()).await.expect("recorded");
+    let pods = refused().await.pods;
+    assert!(pods.seen_at.is_some() && pods.found.first == [pod.name.clone()], "{pods:?}");
+    yard.store.record_pods(Vec::new(), vec![pod.uid]).await.expect("gone");
+    assert!(yard.store.remove_registry(old, true).await.expect("removed").dependents.is_empty());
 }
 
 #[tokio::test]
