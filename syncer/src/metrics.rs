@@ -64,12 +64,21 @@ impl PushMetrics {
         registry.register(Box::new(metrics.duration.clone()))?;
         let gauges = Gauges::new(registry)?;
         let (store, in_flight) = (store.clone(), metrics.in_flight.clone());
+        let pushes = metrics.pushes.clone();
         let page = page.on_scrape(move || {
-            let (store, gauges) = (store.clone(), gauges.clone());
+            let (store, gauges, pushes) = (store.clone(), gauges.clone(), pushes.clone());
             gauges.in_flight.set(i64::try_from(in_flight.bytes()).unwrap_or(i64::MAX));
             async move {
                 match store.push_statistics().await {
-                    Ok(statistics) => gauges.show(&statistics),
+                    Ok(statistics) => {
+                        gauges.show(&statistics);
+                        // To Prometheus a count that begins with its first event has not increased.
+                        for registry in &statistics.registries {
+                            for outcome in ["succeeded", "failed"] {
+                                pushes.with_label_values(&[registry.id.to_string().as_str(), outcome]);
+                            }
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "the gauges cannot be read from the database")
                     }

@@ -15,6 +15,7 @@ mod installation;
 mod intruders;
 mod manifests;
 mod metrics;
+mod monitoring;
 mod outage;
 mod processes;
 mod progress;

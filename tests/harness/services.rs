@@ -95,6 +95,11 @@ impl Service {
         Ok(self.address.context("a public listener")?.port())
     }
 
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Gets a page of its admin listener: the status and the text.
     pub async fn admin(&self, path: &str) -> Result<(u16, String)> {
         let response = reqwest::get(format!("http://{}{path}", self.admin)).await?;
