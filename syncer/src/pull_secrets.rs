@@ -8,7 +8,6 @@ mod logins;
 mod need;
 mod queue;
 mod troubles;
-mod watching;
 mod writing;
 
 use std::collections::{BTreeSet, HashSet};
@@ -17,15 +16,16 @@ use std::time::Duration;
 
 use cluster::{Cluster, ClusterError};
 use domain::fact::Revision;
+use domain::labels::PULL_SECRET;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Client;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Config, Event};
 use runtime::Shutdown;
 use runtime::admin::Condition;
 use store::{ReadLogin, Store};
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
@@ -35,18 +35,16 @@ use self::logins::Logins;
 use self::need::Need;
 use self::queue::Queue;
 use self::troubles::Troubles;
-use crate::watching::{Changed, Mirror, namespaces};
-use crate::worker::chain;
+use crate::watching::{Changed, Mirror, PAUSE, namespaces, watch};
+use crate::worker::{DATABASE_PAUSE, chain};
 
-/// Writes at once.
+/// Writes at once; with more of them the API server is no sooner done.
 const AT_ONCE: usize = 16;
-/// How long a database that does not answer is left alone.
-const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// How long no registry is looked for at the most, in case a sign was missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What is told of, beside namespaces, whose names hold no spaces.
-const API_SERVER: &str = "the API server";
+const WRITES: &str = "the writes";
 const DATABASE: &str = "the database";
 const NAMESPACES: &str = "the watch on namespaces";
 const SECRETS: &str = "the watch on Secrets";
@@ -57,7 +55,7 @@ const REGISTRY: &str = "registry ";
 pub(crate) async fn keep(
     cluster: Cluster,
     store: Store,
-    changes: watch::Receiver<()>,
+    changes: Receiver<()>,
     condition: Condition,
     shutdown: Shutdown,
 ) {
@@ -75,6 +73,7 @@ pub(crate) async fn keep(
         writes: JoinSet::new(),
         under_way: HashSet::new(),
         written: 0,
+        not_before: Instant::now(),
         is_settled: false,
         troubles: Troubles::new(condition),
     };
@@ -101,6 +100,8 @@ struct Keeper {
     under_way: HashSet<String>,
     /// How many were written since it was last told.
     written: usize,
+    /// Nothing is begun before.
+    not_before: Instant,
     is_settled: bool,
     troubles: Troubles,
 }
@@ -112,7 +113,7 @@ struct Written {
 }
 
 impl Keeper {
-    async fn run(mut self, mut changes: watch::Receiver<()>) {
+    async fn run(mut self, mut changes: Receiver<()>) {
         // First of all, so that equal logins in the Secrets are held once.
         loop {
             self.load().await;
@@ -122,12 +123,15 @@ impl Keeper {
             tokio::time::sleep_until(self.look_at).await;
         }
         let mut namespaces = namespaces(&self.client);
-        let mut secrets = watching::secrets(&self.client);
+        // In all namespaces, but by their name: the rights for others are not needed.
+        let ours = Config::default().fields(&format!("metadata.name={PULL_SECRET}"));
+        let mut secrets = watch::<Secret>(&self.client, ours);
         loop {
             self.start_due();
             self.settle();
             self.troubles.tell(self.is_complete());
             let due = self.queue.next().filter(|_| self.is_complete() && self.writes.len() < AT_ONCE);
+            let due = due.map(|due| due.max(self.not_before));
             tokio::select! {
                 Some(event) = namespaces.next() => self.hear(NAMESPACES, event, Self::namespace),
                 Some(event) = secrets.next() => self.hear(SECRETS, event, Self::secret),
@@ -227,7 +231,7 @@ impl Keeper {
     /// Begins what is due, as far as there is room.
     fn start_due(&mut self) {
         let now = Instant::now();
-        while self.is_complete() && self.writes.len() < AT_ONCE {
+        while self.is_complete() && self.writes.len() < AT_ONCE && now >= self.not_before {
             let Some(namespace) = self.queue.take(now) else { return };
             // When it is done, it is decided on again.
             if !self.under_way.contains(&namespace) {
@@ -266,20 +270,22 @@ impl Keeper {
         match result {
             Ok(found) => {
                 self.written += 1;
-                self.troubles.remove(API_SERVER);
+                self.troubles.remove(WRITES);
                 self.troubles.remove(&namespace);
                 // The watch is told later.
                 self.found.set(namespace.clone(), found);
                 self.queue.written(&namespace, now);
                 self.queue.put(&namespace, now);
             }
+            Err(error @ ClusterError::Unreachable(_)) => {
+                self.troubles.add(WRITES, chain(&error));
+                self.not_before = now + PAUSE;
+                self.queue.put(&namespace, now);
+            }
+            // What it has become the watch tells.
+            Err(ClusterError::Conflict(_)) => self.queue.failed(&namespace, now),
             Err(error) => {
-                match &error {
-                    // The watch tells what it is.
-                    ClusterError::Conflict(_) => {}
-                    ClusterError::Unreachable(_) => self.troubles.add(API_SERVER, chain(&error)),
-                    ClusterError::Refused { .. } => self.troubles.add(&namespace, chain(&error)),
-                }
+                self.troubles.add(&namespace, chain(&error));
                 self.queue.failed(&namespace, now);
             }
         }

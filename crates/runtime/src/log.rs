@@ -6,6 +6,9 @@ use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
 
+/// A library that logs as an error, at each try, what it also returns: whoever called it tells it once.
+const QUIET: &str = "kube_client::client::builder=off";
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -24,7 +27,8 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
 pub(crate) fn start(filter: &str, format: Option<Format>) {
     let terminal = io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(io::stderr);
+    let filter = EnvFilter::new(format!("{QUIET},{filter}"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         Format::Text => lines.with_ansi(terminal).init(),
         Format::Json => {

@@ -7,11 +7,10 @@ use domain::labels::PULL_SECRET;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::Client;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Config, Event};
 
 use super::logins::pulls;
-use super::watching;
-use crate::watching::{Changed, Mirror, Watch};
+use crate::watching::{Changed, Mirror, Watch, watch};
 
 /// A pod: its namespace and its name.
 type Name = (String, String);
@@ -31,8 +30,8 @@ impl Need {
         if places.is_empty() {
             *self = Self::default();
         } else if !places.is_subset(&self.places) {
-            let watch = Some(watching::pods(client));
-            *self = Self { places, watch, pods: Mirror::default() };
+            let not_over = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+            *self = Self { places, watch: Some(watch(client, not_over)), pods: Mirror::default() };
         }
     }
 
