@@ -1,7 +1,10 @@
 //! Containers that run on a real node, pulled by kubelet from the enterprise's registry with its login,
 //! while the source registry is gone: whatever can carry an image.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use harness::claim::eventually;
 use harness::image::Image;
 use harness::node::{Injector, Stage, of_template, prove, template, workload};
 use serde_json::{Value, json};
@@ -100,4 +103,36 @@ async fn injected(stage: &Stage) -> Result<()> {
     cluster.create(&pod("with-injected", &other)).await?;
     stage.runs("run=with-injected", "algorithm").await?;
     stage.runs("run=with-injected", Injector::CONTAINER).await
+}
+
+#[test]
+fn deployment_runs_what_was_published_ten_seconds_ago() {
+    prove(async {
+        let mut stage = Stage::set().await?;
+        let image = Image::builder().program()?.label("algorithm", "published").finish()?;
+        let scene = &mut stage.scene;
+        scene.source.restart().await?;
+        let (drayage, algorithm) = (&scene.drayage, &scene.algorithm);
+        scene.source.push(&image, &algorithm.repository(), "published").await?;
+        let hash = drayage.compile(algorithm, &json!({"commitSha": "published"})).await?;
+
+        let published = Instant::now();
+        drayage.publish(algorithm, &json!({"registry_push_credentials": scene.own_credentials()})).await?;
+        drayage.pushed(algorithm, &hash, &scene.registry).await?;
+        let pod = scene.pod(NAMESPACE, &format!(":{hash}"));
+        let routed = scene.routed(&format!(":{hash}"));
+        eventually("the route", async || {
+            let pod = drayage.admit(&pod).await?.pod;
+            ensure!(pod["spec"]["containers"][0]["image"] == routed, "{pod}");
+            Ok(())
+        })
+        .await?;
+        let deployment = of_template("published", &pod["spec"]);
+        stage.node.cluster.create(&workload("apps/v1", "Deployment", &deployment)).await?;
+        let status = stage.node.runs(NAMESPACE, "run=published", "runner").await?;
+        let took = published.elapsed();
+        ensure!(status["imageID"] == scene.routed(&format!("@{}", image.digest)), "{status}");
+        ensure!(took <= Duration::from_secs(10), "it took {took:?}");
+        stage.pulled(&image)
+    });
 }

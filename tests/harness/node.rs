@@ -39,6 +39,8 @@ const NAME: &str = "node";
 pub struct Node {
     /// Its control plane.
     pub cluster: Cluster,
+    containerd: Process,
+    kubelet: Process,
     parts: Vec<Process>,
     /// Holds what the cluster itself runs; nobody else asks it.
     images: Registry,
@@ -53,27 +55,35 @@ impl Node {
             tokio::try_join!(Cluster::start_for(Some(machine::ADDRESS)), Registry::open())?;
         images.push(&Image::builder().program()?.finish()?, "pause", "1").await?;
         files::write(&cluster, &plugins, &format!("{}/pause:1", images.host()))?;
-        let mut containerd = containerd(&cluster)?;
-        containerd.line("it serves", |line| line.contains(CONTAINERD).then_some(())).await?;
-        let parts = vec![
-            kubelet(&cluster)?,
-            controllers(&cluster)?,
-            scheduler(&cluster)?,
-            proxy(&cluster)?,
-            containerd,
-        ];
-        let node = Self { cluster, parts, images };
-        node.ready().await?;
+        let containerd = containerd(&cluster).await?;
+        let kubelet = kubelet(&cluster)?;
+        let parts = vec![controllers(&cluster)?, scheduler(&cluster)?, proxy(&cluster)?];
+        let node = Self { cluster, containerd, kubelet, parts, images };
+        eventually("the node to be ready", async || {
+            let node = node.cluster.get(&["get", "node", NAME]).await?;
+            ensure!(condition(&node)?["status"] == "True", "{node}");
+            ensure!(node["spec"]["taints"].is_null(), "{}", node["spec"]["taints"]);
+            Ok(())
+        })
+        .await
+        .with_context(|| node.log())?;
         Ok(node)
     }
 
-    async fn ready(&self) -> Result<()> {
-        eventually("the node to be ready", async || {
+    /// Restarts the machine, as far as pods can tell: whatever runs in them ends, and kubelet and
+    /// containerd begin anew.
+    pub async fn restart(&mut self) -> Result<()> {
+        let before = self.cluster.get(&["get", "node", NAME]).await?;
+        self.kubelet.kill()?;
+        machine::end_pods()?;
+        self.containerd.kill()?;
+        self.containerd = containerd(&self.cluster).await?;
+        self.kubelet = kubelet(&self.cluster)?;
+        eventually("the node to be ready again", async || {
             let node = self.cluster.get(&["get", "node", NAME]).await?;
-            let conditions = node["status"]["conditions"].as_array().context("conditions")?;
-            let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-            ensure!(ready.is_some_and(|ready| ready["status"] == "True"), "{conditions:?}");
-            ensure!(node["spec"]["taints"].is_null(), "{}", node["spec"]["taints"]);
+            let (condition, before) = (condition(&node)?, condition(&before)?);
+            ensure!(condition["status"] == "True", "{condition}");
+            ensure!(condition["lastHeartbeatTime"] != before["lastHeartbeatTime"], "{condition}");
             Ok(())
         })
         .await
@@ -128,8 +138,14 @@ impl Node {
 
     /// Everything that its parts have logged.
     pub fn log(&self) -> String {
-        self.parts.iter().map(Process::log).collect()
+        [&self.containerd, &self.kubelet].into_iter().chain(&self.parts).map(Process::log).collect()
     }
+}
+
+/// Whether a node is ready, and since when kubelet has said so.
+fn condition(node: &Value) -> Result<&Value> {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == "Ready").context("no condition")
 }
 
 /// The folder of the plugins that give a pod its network.
@@ -139,7 +155,7 @@ fn network_plugins() -> Result<PathBuf, Missing> {
     folder.ok_or_else(|| Missing::new("CNI plugins", "apt-get install containernetworking-plugins"))
 }
 
-fn containerd(cluster: &Cluster) -> Result<Process> {
+async fn containerd(cluster: &Cluster) -> Result<Process> {
     program("runc", "apt-get install runc")?;
     program("iptables", "apt-get install iptables")?;
     let folder = cache(BUILT);
@@ -152,7 +168,9 @@ fn containerd(cluster: &Cluster) -> Result<Process> {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     command.env("PATH", path).arg("--config").arg(cluster.file(files::CONTAINERD));
-    Process::start(command)
+    let mut containerd = Process::start(command)?;
+    containerd.line("it serves", |line| line.contains(CONTAINERD).then_some(())).await?;
+    Ok(containerd)
 }
 
 fn kubelet(cluster: &Cluster) -> Result<Process> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::claim::{self, Missing};
 
@@ -35,6 +36,24 @@ pub fn prove(claim: impl Future<Output = Result<()>>) {
 pub(super) fn cgroup() -> String {
     let folder = env::var_os(INSIDE).map(PathBuf::from).unwrap_or_default();
     format!("/{}", folder.file_name().unwrap_or_default().display())
+}
+
+/// Kills whatever runs in the machine's pods, as its end would.
+pub(super) fn end_pods() -> Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    let own = cgroup();
+    let mut folders = vec![root.join(&own[1..])];
+    // With version 1 of the cgroups there is one hierarchy a controller.
+    folders.extend(fs::read_dir(root)?.flatten().map(|hierarchy| hierarchy.path().join(&own[1..])));
+    while let Some(folder) = folders.pop() {
+        for process in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+            // It may have ended by itself meanwhile.
+            let _ended = Pid::from_raw(process.parse()?).map(|id| kill_process(id, Signal::KILL));
+        }
+        let below = fs::read_dir(folder).into_iter().flatten().flatten();
+        folders.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    Ok(())
 }
 
 /// Runs the test of this thread once more, inside.

@@ -1,5 +1,6 @@
 //! What claims about running pods begin with: a node, and a scene of whose images one runs there, pulled
-//! from the enterprise's registry by its login while the platform's registry is gone.
+//! from the enterprise's registry while the platform's is gone. The syncer sees the cluster, so the login
+//! that reads is where pods need it.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -30,7 +31,9 @@ impl Stage {
 
     /// Sets it.
     pub async fn set() -> Result<Self> {
-        let (node, mut scene) = tokio::try_join!(Node::start(), Scene::start())?;
+        let node = Node::start().await?;
+        let kubernetes = format!("kubeconfig:{}", node.cluster.kubeconfig().display());
+        let mut scene = Scene::start_with(|drayage| drayage.syncer(&["--kubernetes", &kubernetes])).await?;
         // Unlike the image that pods are made of, which runs the same program.
         let image = Image::builder().program()?.label("algorithm", "runs").finish()?;
         let written = push(&scene, &image, "runs").await?;
@@ -39,7 +42,6 @@ impl Stage {
         let cluster = &node.cluster;
         cluster.register_webhook(&scene.drayage.webhook_url()?, scene.drayage.authority.pem()).await?;
         cluster.namespace(Self::NAMESPACE).await?;
-        node.pull_secret(Self::NAMESPACE, &scene.enterprise, &scene.reader).await?;
         Ok(Self { node, scene, image, written, routed })
     }
 
