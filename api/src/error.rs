@@ -85,6 +85,8 @@ pub(crate) enum ApiError {
     Busy(#[source] StoreError),
     #[error("the disk of the database is full; try again when there is room")]
     DatabaseFull(#[source] StoreError),
+    #[error("the database is gone; try again when it is back")]
+    DatabaseGone(#[source] StoreError),
 }
 
 /// What depends on a registry, in words.
@@ -142,7 +144,11 @@ impl ApiError {
             | Self::BodyTooSlow
             | Self::KeyUnknown => 2015,
             Self::UserUnknown => 3000,
-            Self::TimedOut | Self::Internal(_) | Self::Busy(_) | Self::DatabaseFull(_) => 5001,
+            Self::TimedOut
+            | Self::Internal(_)
+            | Self::Busy(_)
+            | Self::DatabaseFull(_)
+            | Self::DatabaseGone(_) => 5001,
             Self::Marker => 5002,
             Self::Limit => 5003,
             Self::Invalid(_) => 6001,
@@ -178,7 +184,9 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TimedOut | Self::Busy(_) | Self::DatabaseFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Busy(_) | Self::DatabaseFull(_) | Self::DatabaseGone(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NeverBuilt
             | Self::MalformedJson(_)
@@ -206,6 +214,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Locked(_) => Self::Busy(error),
             StoreError::Full(_) => Self::DatabaseFull(error),
+            StoreError::Gone(_) => Self::DatabaseGone(error),
             error => Self::internal(error),
         }
     }

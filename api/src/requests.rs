@@ -153,7 +153,9 @@ fn refusal(id: Uuid, response: Response) -> Response {
     });
     if let ApiError::Internal(cause) = &*error {
         error!(request.id = %id, "a request failed: {cause:#}");
-    } else if let ApiError::Busy(cause) | ApiError::DatabaseFull(cause) = &*error {
+    } else if let ApiError::Busy(cause) | ApiError::DatabaseFull(cause) | ApiError::DatabaseGone(cause) =
+        &*error
+    {
         error!(request.id = %id, "a request failed: {cause:#}");
     }
     if matches!(*error, ApiError::Unauthenticated) {

@@ -23,6 +23,9 @@ pub enum StoreError {
     /// No room on the disk of the database.
     #[error("the disk of the database is full")]
     Full(#[source] Cause),
+    /// What was opened is no longer what lies at the path; a write would be lost.
+    #[error("the database file {0} was removed or replaced: put it back, or restart to open what lies there")]
+    Gone(PathBuf),
     /// Anything else of SQLite's.
     #[error("the database failed")]
     Database(#[source] Cause),

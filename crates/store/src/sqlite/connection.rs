@@ -1,6 +1,8 @@
 //! Connections: how each is set up, a few readers and the threads they block, and the writer's door.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ const NO_FILES: &str = "PRAGMA temp_store = MEMORY";
 pub(crate) struct Database {
     readers: Arc<Mutex<Vec<Connection>>>,
     places: Arc<Semaphore>,
+    file: File,
     // Dropped last, so that it folds the write-ahead log in.
     writer: Writer,
 }
@@ -30,10 +33,12 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the connections of an existing, migrated database.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::of(path)?;
         let readers = (0..READERS).map(|_| read_only(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             readers: Arc::new(Mutex::new(readers)),
             places: Arc::new(Semaphore::new(READERS)),
+            file,
             writer: Writer::start(writable(path)?)?,
         })
     }
@@ -69,16 +74,44 @@ impl Database {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.file.in_place()?;
         self.writer.write(work).await
     }
 
     /// Whether writes are taken, as far as the last ones tell; `false` when it has to be tried.
     pub(crate) fn takes_writes(&self) -> Result<bool, StoreError> {
+        self.file.in_place()?;
         match self.writer.busy_for() {
             waited if waited >= SLOW => Err(StoreError::Slow(waited.as_secs())),
             _ => Ok(!self.writer.failed()),
         }
     }
+}
+
+/// The file that was opened. Open connections go on with one that was removed, and nobody would find what
+/// they write.
+struct File {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl File {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { path: path.into(), identity: identity(path).ok_or_else(|| StoreError::Gone(path.into()))? })
+    }
+
+    fn in_place(&self) -> Result<(), StoreError> {
+        match identity(&self.path) {
+            Some(identity) if identity == self.identity => Ok(()),
+            _ => Err(StoreError::Gone(self.path.clone())),
+        }
+    }
+}
+
+/// The device and the file's number on it.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 async fn blocking<T, E, F>(work: F) -> Result<T, E>

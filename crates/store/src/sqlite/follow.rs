@@ -1,8 +1,6 @@
 //! Statements of the feed, on connections that only read.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -64,8 +62,7 @@ impl Follow {
 }
 
 fn identity(path: &Path) -> Result<(u64, u64), FeedError> {
-    let file = fs::metadata(path).map_err(|_| FeedError::Missing(path.into()))?;
-    Ok((file.dev(), file.ino()))
+    connection::identity(path).ok_or_else(|| FeedError::Missing(path.into()))
 }
 
 fn page(db: &Connection, after: Revision, limit: usize) -> rusqlite::Result<FactPage> {

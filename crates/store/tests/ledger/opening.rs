@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rusqlite::Connection;
 use store::feed::{Feed, FeedError};
-use store::{OpenError, Store};
+use store::{NewRegistry, OpenError, Store};
 
 use crate::{Yard, open, url};
 
@@ -76,4 +76,17 @@ async fn the_feed_waits_for_a_database_and_makes_none() {
     assert!(matches!(Feed::open(&url(&folder)).await.err(), Some(FeedError::NotReady(_))));
     let _store = open(&folder).await;
     Feed::open(&url(&folder)).await.expect("ready");
+}
+
+#[tokio::test]
+async fn nothing_is_written_into_a_file_that_was_moved_away() {
+    let yard = Yard::new().await;
+    let (path, aside) = (yard.folder.path().join("drayage.db"), yard.folder.path().join("aside.db"));
+    std::fs::rename(&path, &aside).expect("moved");
+    let new = || NewRegistry { address: "a.example/x".parse().expect("legal"), name: None, login: None };
+    let refused = yard.store.create_registry(new()).await.err().expect("refused");
+    assert!(refused.to_string().contains("removed or replaced"), "{refused}");
+    yard.store.check().await.expect_err("told");
+    std::fs::rename(&aside, &path).expect("back");
+    yard.store.create_registry(new()).await.expect("as before");
 }
