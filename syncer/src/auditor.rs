@@ -68,7 +68,7 @@ pub(crate) async fn audit(
         shared: Shared::default(),
         due: Due::Pods(BTreeSet::new()),
         recorded: None,
-        proven: HashMap::new(),
+        since: HashMap::new(),
         recreations: Recreations::default(),
         named: HashSet::new(),
         troubles: BTreeMap::new(),
@@ -89,7 +89,8 @@ struct Auditor {
     due: Due,
     /// The pods in the database, each with a hash of its rows; none until they are to be compared.
     recorded: Option<HashMap<Uuid, Option<u64>>>,
-    proven: HashMap<Revision, Timestamp>,
+    /// Since when the images of these routes have had one.
+    since: HashMap<Revision, Timestamp>,
     recreations: Recreations,
     /// The controllers that were told of.
     named: HashSet<String>,
@@ -238,10 +239,10 @@ impl Auditor {
     async fn batch(&mut self, batch: &[Uuid], table: &Table) -> Result<usize, StoreError> {
         let (mut judged, unknown) = self.judge(batch, table);
         if !unknown.is_empty() {
-            if self.proven.len() > TIMES {
-                self.proven.clear();
+            if self.since.len() > TIMES {
+                self.since.clear();
             }
-            self.proven.extend(self.store.route_times(unknown).await?);
+            self.since.extend(self.store.routed_since(unknown).await?);
             (judged, _) = self.judge(batch, table);
         }
         let recorded = self.recorded.get_or_insert_default();
@@ -265,7 +266,7 @@ impl Auditor {
 
     /// What some of the pods run, as far as it is known, and the routes whose times are not.
     fn judge(&self, batch: &[Uuid], table: &Table) -> (Vec<AuditedPod>, Vec<Revision>) {
-        let mut judge = Judge { table, proven: &self.proven, unknown: HashSet::new() };
+        let mut judge = Judge { table, since: &self.since, unknown: HashSet::new() };
         let pods = batch.iter().filter_map(|pod| {
             let pod = self.pods.shown().get(pod)?;
             let takes_part = self.takes_part.shown().contains_key(&pod.name.namespace);

@@ -91,7 +91,7 @@ pub struct Audit<T> {
 
 impl Store {
     /// Replaces what is known of these pods and forgets those that are gone; gives the ids of those that
-    /// became strays, or strays of another kind. Rows that say the same are not written.
+    /// have become strays. Rows that say the same are not written.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is recorded then.
@@ -158,15 +158,15 @@ impl Store {
         self.read(sqlite::pods::strays).await
     }
 
-    /// When routes of these revisions were proven.
+    /// Since when the image of each of these routes has had one, in whichever registry.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn route_times(
+    pub async fn routed_since(
         &self,
         revisions: Vec<Revision>,
     ) -> Result<Vec<(Revision, Timestamp)>, StoreError> {
-        self.read(move |db| sqlite::pods::route_times(db, &revisions)).await
+        self.read(move |db| sqlite::pods::routed_since(db, &revisions)).await
     }
 
     /// Controllers that keep creating routed pods anew, the latest first.

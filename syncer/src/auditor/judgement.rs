@@ -16,9 +16,9 @@ use super::shown::{Named, Shown};
 /// What pods are judged by.
 pub(super) struct Judge<'a> {
     pub(super) table: &'a Table,
-    /// When the routes of these revisions were proven.
-    pub(super) proven: &'a HashMap<Revision, Timestamp>,
-    /// Of the routes that decided, those whose time is not known.
+    /// Since when the image of each of these routes has had one.
+    pub(super) since: &'a HashMap<Revision, Timestamp>,
+    /// Of the routes that decided, those of which that is not known.
     pub(super) unknown: HashSet<Revision>,
 }
 
@@ -36,8 +36,9 @@ impl Judge<'_> {
 
     fn image(&mut self, named: &Named, pod: &Shown, takes_part: bool) -> Option<AuditedImage> {
         let Named { entry, image, asked } = named;
+        let asked = asked.as_deref().filter(|asked| are_of_one_algorithm(asked, image));
         let found = |state, registry, why| {
-            let (entry, image, asked) = (entry.clone(), image.clone(), asked.clone());
+            let (entry, image, asked) = (entry.clone(), image.clone(), asked.map(str::to_owned));
             Some(AuditedImage { entry, image, asked, state, registry, why })
         };
         let decision = self.table.decide(image);
@@ -59,7 +60,7 @@ impl Judge<'_> {
             Decision::Foreign => (None, false),
         };
         // What runs is where a route lies, or where one has lain.
-        if let Some(asked) = asked.as_deref().filter(|asked| are_of_one_algorithm(asked, image)) {
+        if let Some(asked) = asked {
             let decision = self.table.decide(asked);
             let sentence = decision.sentence(asked);
             match decision {
@@ -86,10 +87,10 @@ impl Judge<'_> {
             let (label, value) = TAKES_PART;
             return format!("its namespace does not carry the label {label}={value}");
         }
-        match self.proven.get(&revision) {
+        match self.since.get(&revision) {
             // The API server tells seconds.
             Some(at) if pod.created_at.as_second() < at.as_second() => {
-                format!("it was admitted before the route of revision {revision}")
+                "it was admitted before there was a route".to_owned()
             }
             at => {
                 if at.is_none() {

@@ -32,17 +32,12 @@ pub(crate) fn record(
         }
         forget.execute([&uid])?;
         insert(tx, &uid, pod)?;
-        let told = before.is_some_and(|before| whys(&before).eq(whys(pod)));
-        if pod.state() == PodState::Stray && !told {
+        let was_stray = before.is_some_and(|before| before.state() == PodState::Stray);
+        if pod.state() == PodState::Stray && !was_stray {
             strays.push(pod.uid);
         }
     }
     Ok(strays)
-}
-
-/// Why a pod is a stray.
-fn whys(pod: &AuditedPod) -> impl Iterator<Item = &str> {
-    pod.images.iter().filter(|image| image.state == PodState::Stray).map(|image| image.why.as_str())
 }
 
 fn insert(tx: &Transaction<'_>, uid: &str, pod: &AuditedPod) -> rusqlite::Result<()> {
@@ -133,14 +128,17 @@ pub(crate) fn strays(db: &Connection) -> Result<u64, StoreError> {
     Ok(statement.query_one([PodState::Stray.as_str()], |row| columns::count(row, 0))?)
 }
 
-pub(crate) fn route_times(
+pub(crate) fn routed_since(
     db: &Connection,
     revisions: &[Revision],
 ) -> Result<Vec<(Revision, Timestamp)>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT succeeded_at FROM route WHERE revision = ?1 LIMIT 1")?;
+    let mut statement = db.prepare_cached(
+        "SELECT min(every.succeeded_at) FROM route one JOIN route every ON every.image = one.image
+         WHERE one.revision = ?1",
+    )?;
     let mut times = Vec::new();
     for revision in revisions {
-        let at = statement.query_one([kept(revision.0)], |row| columns::moment(row, 0)).optional()?;
+        let at = statement.query_one([kept(revision.0)], |row| columns::moment_option(row, 0))?;
         times.extend(at.map(|at| (*revision, at)));
     }
     Ok(times)

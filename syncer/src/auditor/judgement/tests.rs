@@ -62,8 +62,8 @@ fn judged(image: &str, asked: Option<&str>, takes_part: bool, facts: Vec<Fact>) 
         pod["metadata"]["annotations"] = json!({"drayage.dev/routed": report});
     }
     let table = table(facts);
-    let proven = (1..10).map(|revision| (Revision(revision), at(revision))).collect();
-    let mut judge = Judge { table: &table, proven: &proven, unknown: HashSet::new() };
+    let since = (1..10).map(|revision| (Revision(revision), at(revision))).collect();
+    let mut judge = Judge { table: &table, since: &since, unknown: HashSet::new() };
     judge.judge(&shown::read(&pod), takes_part).pop()
 }
 
@@ -113,13 +113,13 @@ fn a_source_image_with_a_route_is_a_stray_and_the_reason_is_told() {
     let same = vec![route(1, "corp.example/in", 5)];
     assert_found(stray(true, same), PodState::Stray, None, "no webhook rewrote it");
     let later = vec![route(1, "corp.example/in", 6)];
-    assert_found(stray(true, later), PodState::Stray, None, "admitted before the route of revision 6");
+    assert_found(stray(true, later), PodState::Stray, None, "admitted before there was a route");
 }
 
 #[test]
-fn a_route_whose_time_is_not_known_is_asked_for() {
-    let (table, proven) = (table(vec![corp()]), HashMap::new());
-    let mut judge = Judge { table: &table, proven: &proven, unknown: HashSet::new() };
+fn a_route_of_which_it_is_not_known_since_when_is_asked_for() {
+    let (table, since) = (table(vec![corp()]), HashMap::new());
+    let mut judge = Judge { table: &table, since: &since, unknown: HashSet::new() };
     judge.judge(&shown::read(&shown::json(&tagged(SOURCE))), true);
     assert_eq!(judge.unknown, HashSet::from([Revision(2)]));
 }
@@ -164,6 +164,7 @@ fn what_is_none_of_our_business_is_not_found() {
     // A report of an image that the container does not run any more, or that somebody made up.
     assert_eq!(judged("redis:7", Some(&tagged(SOURCE)), true, vec![corp()]), None);
     let found = judged(&tagged(CORP), Some("built.example/algorithms/ann/other:abc"), true, vec![corp()]);
+    assert_eq!(found.as_ref().and_then(|found| found.asked.as_deref()), None);
     assert_found(found, PodState::Routed, Some(1), "already names");
 }
 
@@ -171,7 +172,7 @@ fn what_is_none_of_our_business_is_not_found() {
 fn a_pod_that_has_ended_is_no_stray() {
     let mut pod = shown::json(&tagged(SOURCE));
     pod["status"]["phase"] = "Succeeded".into();
-    let (table, proven) = (table(vec![corp()]), HashMap::new());
-    let mut judge = Judge { table: &table, proven: &proven, unknown: HashSet::new() };
+    let (table, since) = (table(vec![corp()]), HashMap::new());
+    let mut judge = Judge { table: &table, since: &since, unknown: HashSet::new() };
     assert!(judge.judge(&shown::read(&pod), false).is_empty());
 }
