@@ -8,6 +8,7 @@ mod clients;
 mod crashes;
 mod credentials;
 mod database;
+mod drill;
 mod faults;
 mod fencing;
 mod image;
