@@ -26,5 +26,6 @@ mod pull_secrets;
 mod pushing;
 mod registries;
 mod routing;
+mod strays;
 mod upgrade;
 mod workloads;
