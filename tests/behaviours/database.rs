@@ -11,7 +11,7 @@ use harness::claim::eventually;
 use harness::disk::Disk;
 use harness::faults::{Built, Setup, Stage, get, on_stage};
 use harness::image::Image;
-use harness::services::Service;
+use harness::services::{Answer, Service};
 use reqwest::Method;
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -32,10 +32,9 @@ async fn under_way(stage: &Stage) -> Result<Built> {
 }
 
 /// Something that the api has to write down.
-async fn wish(stage: &Stage, name: &str) -> Result<u16> {
+async fn wish(stage: &Stage, name: &str) -> Result<Answer> {
     let body = json!({"name": name, "registry_url": "registry.example/x"});
-    let key = &stage.drayage.admin_key;
-    Ok(stage.drayage.call(Method::POST, "/v1/registries", key, Some(&body)).await?.status)
+    stage.drayage.call(Method::POST, "/v1/registries", &stage.drayage.admin_key, Some(&body)).await
 }
 
 async fn says(service: &Service, words: &str) -> Result<()> {
@@ -51,7 +50,8 @@ async fn says(service: &Service, words: &str) -> Result<()> {
 async fn survives(stage: &Stage, built: &Built, words: &str, end: impl FnOnce() -> Result<()>) -> Result<()> {
     stage.source.signal(Signal::CONT)?;
     let refused = wish(stage, "refused").await?;
-    ensure!(refused >= 500, "{refused}");
+    refused.expect(503)?;
+    ensure!(refused.text.contains(words) && refused.text.contains("try again"), "{}", refused.text);
     says(&stage.drayage.syncer, words).await?;
     says(&stage.drayage.api, words).await?;
     let pending = stage.status(built).await?;
@@ -60,7 +60,7 @@ async fn survives(stage: &Stage, built: &Built, words: &str, end: impl FnOnce() 
     stage.over(built).await?.succeeded_after(1)?;
     stage.drayage.syncer.ready().await?;
     stage.drayage.api.ready().await?;
-    ensure!(wish(stage, "taken").await? == 200);
+    wish(stage, "taken").await?.expect(200)?;
     let registries = stage.drayage.get("/v1/registries").await?.to_string();
     ensure!(registries.contains("taken") && !registries.contains("refused"), "{registries}");
     Ok(())
@@ -85,7 +85,16 @@ fn database_whose_disk_is_full_goes_on_when_there_is_room() {
         let built = under_way(stage).await?;
         let filler = small.join("filler");
         fill(&filler)?;
-        survives(stage, &built, "disk of the database is full", || Ok(fs::remove_file(&filler)?)).await
+        let full = "disk of the database is full";
+        survives(stage, &built, full, || Ok(fs::remove_file(&filler)?)).await?;
+        let log = stage.drayage.syncer.log();
+        let told = |words: &str| {
+            let lines = log.lines().filter(|line| !line.contains(r#""level":"DEBUG""#));
+            lines.filter(|line| line.contains(words)).count()
+        };
+        ensure!(told(full) == 1, "told {} times that {full}", told(full));
+        ensure!(told("takes writes again") == 1, "told {} times that it is over", told("takes writes again"));
+        Ok(())
     });
 }
 

@@ -7,6 +7,7 @@ mod certificates;
 mod connections;
 mod crashes;
 mod images;
+mod losses;
 mod mounts;
 mod redirects;
 mod scans;

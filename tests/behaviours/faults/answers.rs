@@ -150,6 +150,27 @@ fn login_that_may_not_push_is_denied_at_once() {
 }
 
 #[test]
+fn login_that_is_refused_once_after_it_was_taken_costs_no_try_and_for_good_is_denied() {
+    on_stage(Setup::default(), async |stage| {
+        let refusal = || {
+            let challenge = r#"Basic realm="of one server of several""#;
+            answer(401).with("www-authenticate", challenge).error("UNAUTHORIZED", "who is it?")
+        };
+        for when in [post("*"), put("*/blobs/*").larger_than(0), put("*/manifests/*")] {
+            let built = stage.build(Image::small()?).await?;
+            let rule = stage.to.once(when.clone(), refusal());
+            stage.push(&built).await?.succeeded_after(1)?;
+            ensure!(rule.applied() == 1, "{rule:?}");
+            let built = stage.build(Image::small()?).await?;
+            let rule = stage.to.always(when, refusal());
+            stage.push(&built).await?.failed_after(1, "denied")?.says("who is it?")?;
+            rule.off();
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn registry_that_repeats_the_login_in_its_answer_is_not_repeated() {
     on_stage(Setup::default(), async |stage| {
         let built = stage.build(Image::small()?).await?;

@@ -43,7 +43,13 @@ fn storage_to_which_a_registry_leads_gets_no_login_and_its_signature_is_told_to_
             let to = format!("{}/storage/{}?signature={signature}", elsewhere(&storage), blob.digest);
             stage.from.always(get(format!("*/blobs/{}", blob.digest)), answer(307).with("location", to));
         }
-        stage.push(&built).await?.failed_after(3, "source_unreachable")?;
+        let there = storage.host().replace("127.0.0.1", "localhost");
+        stage
+            .push(&built)
+            .await?
+            .failed_after(3, "source_unreachable")?
+            .says("403 Forbidden")?
+            .says(&there)?;
         was_told_no_login(&storage)
     });
 }
@@ -56,7 +62,9 @@ fn upload_that_is_to_go_to_another_host_takes_no_login_there() {
         stage.to.always(post("*/blobs/uploads/*"), relocate(move |to| Some(to.replace(&here, &there))));
         let built = stage.build(Image::small()?).await?;
         // The other host asks for a login, as whoever would like to have one does.
-        stage.push(&built).await?.failed_after(1, "destination_unreachable")?;
+        let outcome = stage.push(&built).await?;
+        let there = other.host().replace("127.0.0.1", "localhost");
+        outcome.failed_after(1, "destination_unreachable")?.says("401 Unauthorized")?.says(&there)?;
         ensure!(other.count(&put("*")) > 0, "{}", other.transcript());
         was_told_no_login(&other)
     });

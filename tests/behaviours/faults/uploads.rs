@@ -2,7 +2,9 @@
 //! Location, and the fallbacks to PATCH and to chunks, remembered for their host.
 
 use anyhow::{Result, ensure};
-use harness::faults::{Fault, Reply, Setup, Stage, When, answer, on_stage, patch, post, put, relocate};
+use harness::faults::{
+    Fault, Reply, Setup, Stage, When, answer, change, on_stage, patch, post, put, relocate,
+};
 use harness::image::Image;
 
 const MIB: usize = 1 << 20;
@@ -95,19 +97,41 @@ fn bodies_over(bytes: usize) -> [When; 2] {
 }
 
 #[test]
-fn gateway_that_limits_every_body_gets_chunks_and_is_remembered() {
+fn gateway_that_limits_every_body_gets_chunks_as_small_as_it_takes_and_is_remembered() {
     on_stage(Setup::default(), async |stage| {
-        for when in bodies_over(6 * MIB) {
+        // The second is nginx's own limit.
+        for limit in [6 * MIB, MIB, MIB / 2] {
+            stage.to.behave();
+            for when in bodies_over(limit) {
+                stage.to.always(when, answer(413));
+            }
+            for is_known in [false, true] {
+                stage.to.forget();
+                let built = stage.build(Image::builder().random_layer(12 * MIB)?.finish()?).await?;
+                stage.push(&built).await?.succeeded_after(1)?;
+                let refused: usize = bodies_over(limit).iter().map(|when| stage.to.count(when)).sum();
+                ensure!((refused == 0) == is_known, "{refused} bodies over {limit}");
+                let chunks = stage.to.count(&patch("*").larger_than(MIB as u64 / 4));
+                ensure!(chunks >= 12 * MIB / limit, "{chunks} chunks under {limit}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn chunks_are_never_smaller_than_the_registry_says_it_takes() {
+    on_stage(Setup::default(), async |stage| {
+        for when in bodies_over(MIB) {
             stage.to.always(when, answer(413));
         }
-        for is_known in [false, true] {
-            stage.to.forget();
-            let built = stage.build(Image::builder().random_layer(12 * MIB)?.finish()?).await?;
-            stage.push(&built).await?.succeeded_after(1)?;
-            let refused: usize = bodies_over(6 * MIB).iter().map(|when| stage.to.count(when)).sum();
-            ensure!((refused == 0) == is_known, "{refused} bodies that were too large");
-            ensure!(stage.to.count(&patch("*").larger_than(MIB as u64)) >= 3, "no chunks");
-        }
+        let least = change(|reply| reply.set("oci-chunk-min-length", Some((2 * MIB).to_string())));
+        stage.to.always(post("*/blobs/uploads/*"), least);
+        let built = stage.build(Image::builder().random_layer(12 * MIB)?.finish()?).await?;
+        stage.push(&built).await?.failed_after(1, "too_large")?;
+        let sent = stage.to.seen(&patch("*"));
+        let sizes: Vec<u64> = sent.iter().filter(|seen| seen.status == 413).map(|seen| seen.sent).collect();
+        ensure!(sizes.iter().all(|size| *size >= 2 * MIB as u64), "{sizes:?}");
         Ok(())
     });
 }
@@ -156,7 +180,7 @@ fn upload_whose_place_the_registry_has_lost_begins_anew_and_costs_no_try() {
 #[test]
 fn blob_that_is_too_large_in_every_way_is_too_large() {
     on_stage(Setup::default(), async |stage| {
-        for when in bodies_over(MIB) {
+        for when in bodies_over(MIB / 4) {
             stage.to.always(when, answer(413));
         }
         let built = stage.build(Image::builder().random_layer(2 * MIB)?.finish()?).await?;
