@@ -88,7 +88,6 @@ impl Installed {
         let api = Api::of(&node, &installation).await?;
         let image = Image::builder().program()?.label("algorithm", "primes").finish()?;
         node.cluster.namespace(NAMESPACE).await?;
-        node.pull_secret(NAMESPACE, &enterprise, &login).await?;
         Ok(Self { node, installation, api, source, enterprise, login, image })
     }
 

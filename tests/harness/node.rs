@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::claim::{Missing, cache, eventually, program};
 use crate::cluster::{Cluster, find};
@@ -97,24 +97,6 @@ impl Node {
         let registry = registry.moved_to(machine::ADDRESS.parse()?).await?;
         files::write_plain_http(&registry.host())?;
         Ok(registry)
-    }
-
-    /// Gives every pod of a namespace that is made from now on a login that pulls from a registry.
-    pub async fn pull_secret(&self, namespace: &str, registry: &Registry, login: &Login) -> Result<()> {
-        let entry = json!({"username": login.username, "password": login.password});
-        let secret = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "enterprise", "namespace": namespace},
-            "type": "kubernetes.io/dockerconfigjson",
-            "stringData": {".dockerconfigjson": json!({"auths": {registry.host(): entry}}).to_string()},
-        });
-        self.cluster.create(&secret).await?;
-        let patch = json!({"imagePullSecrets": [{"name": "enterprise"}]}).to_string();
-        let patch = ["patch", "serviceaccount", "default", "-n", namespace, "--type=merge", "-p", &patch];
-        // A controller makes the account a moment after its namespace.
-        eventually("the service account", async || self.cluster.kubectl(&patch).await).await?;
-        Ok(())
     }
 
     /// Waits until a container of the only pod with this label is started, and gives its status.
