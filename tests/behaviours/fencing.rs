@@ -1,12 +1,19 @@
-//! Two syncers on one database: one destination reference has one writer, and one that was stopped for
-//! longer than its lease writes nothing when it goes on.
+//! One destination reference has one writer: of two syncers on one database, of one that was stopped for
+//! longer than its lease and goes on, and of none once the registry is deleted or has moved.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use harness::claim::eventually;
-use harness::faults::{Setup, any, get, on_stage, put};
+use harness::faults::{Fault, Setup, any, get, on_stage, put};
 use harness::image::Image;
+use harness::registry::Registry;
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
+
+/// How soon a running push notices that it is no longer wanted; far below a third of its lease.
+const SOON: Duration = Duration::from_secs(3);
 
 #[test]
 fn syncer_that_was_stopped_beyond_its_lease_writes_nothing_when_it_goes_on() {
@@ -71,6 +78,61 @@ fn two_syncers_on_one_database_never_push_the_same_twice() {
             ensure!(written == 1, "the tag {hash} was written {written} times");
         }
         other.terminate().await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn upload_under_way_to_a_registry_that_is_deleted_or_moved_ends_soon_and_tags_nothing() {
+    on_stage(Setup::default(), async |stage| {
+        let size = 1 << 20;
+        let other = Registry::with_logins(vec![stage.reader.clone()]).await?;
+        let moved = json!({
+            "registry_url": other.url(),
+            "registry_username": stage.reader.username,
+            "registry_password": stage.reader.password,
+        });
+        for (method, body) in [(Method::PUT, Some(moved)), (Method::DELETE, None)] {
+            let name = method.as_str().to_lowercase();
+            let url = format!("{}/{name}", stage.to.url());
+            let registry = stage.drayage.register(&url, Some(&stage.reader)).await?;
+            let built = stage.build(Image::builder().random_layer(size)?.finish()?).await?;
+            let layer = || put(format!("/v2/{name}/*")).larger_than(size as u64 / 2);
+            stage.to.once(layer(), Fault::StallRequest(1000));
+            stage.ask_for(&built, &registry, &stage.pusher).await?;
+            // Once its progress is written down there is nothing to write about it for a third of the lease.
+            eventually("the upload to be under way", async || {
+                ensure!(stage.to.count(&layer()) == 1, "{}", stage.to.transcript());
+                let status = stage.drayage.status(&stage.algorithm, &built.hash, &registry).await?;
+                ensure!(status["bytes_done"].as_u64() > Some(0), "{status}");
+                Ok(())
+            })
+            .await?;
+
+            let (path, key) = (format!("/v1/registries/{registry}"), &stage.drayage.admin_key);
+            stage.drayage.call(method, &path, key, body.as_ref()).await?.expect(200)?;
+            let unwanted = Instant::now();
+            let letting_go = format!("/{name}/{}", stage.algorithm.repository());
+            eventually("the push to let go", async || {
+                let log = stage.drayage.syncer.log();
+                let lost =
+                    log.lines().any(|line| line.contains("lost the lease") && line.contains(&letting_go));
+                ensure!(lost, "it goes on");
+                Ok(())
+            })
+            .await?;
+            ensure!(unwanted.elapsed() < SOON, "noticed after {:?}", unwanted.elapsed());
+
+            stage.to.forget();
+            let another = stage.build(Image::small()?).await?;
+            stage.push(&another).await?.succeeded_after(1)?;
+            let late = stage.to.seen(&any(format!("/v2/{name}/*")));
+            ensure!(late.is_empty(), "it went on: {late:?}");
+            let repository = format!("{name}/{}", stage.algorithm.repository());
+            ensure!(stage.enterprise.manifest(&repository, &built.hash).await?.is_none());
+            let status = stage.drayage.statuses(&stage.algorithm, &built.hash).await?;
+            ensure!(status[0]["reason"] == "registry_changed", "{status:?}");
+        }
         Ok(())
     });
 }
