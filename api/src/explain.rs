@@ -59,14 +59,15 @@ pub(crate) async fn explain(
                 return Err(ApiError::Forbidden("this takes an admin key"));
             }
             let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
-            ExplanationView::Pod(Box::new(pods::explain(&store, pod).await?))
+            ExplanationView::Pod(Box::new(pods::explain(&store, &pod_registries.0, pod).await?))
         }
         _ => return Err(ApiError::Invalid("give `image`, or else `namespace` and `pod`".to_owned())),
     };
     Ok(Json(explained))
 }
 
-async fn image_explained(
+/// Explains an image of this owner, or of anybody.
+pub(crate) async fn image_explained(
     store: &Store,
     pod_registries: &[Address],
     image: &str,

@@ -4,10 +4,12 @@
 use axum::Json;
 use axum::extract::State;
 use domain::pod::PodState;
+use domain::registry::Address;
 use store::{Audit, PodName, Store};
 
 use crate::authentication::Admin;
 use crate::error::ApiError;
+use crate::explain;
 use crate::openapi::Refusals;
 use crate::paging::ListQuery;
 use crate::views::pod::{PodExplanationView, PodsView};
@@ -27,8 +29,17 @@ pub(crate) async fn list(
     Ok(Json(PodsView::new(Audit { seen_at, found }, store.recreators().await?)))
 }
 
-/// Why one pod runs from where it runs.
-pub(crate) async fn explain(store: &Store, pod: PodName) -> Result<PodExplanationView, ApiError> {
-    let name = format!("{}/{}", pod.namespace, pod.name);
-    Ok(PodExplanationView::new(&name, store.pod(pod).await?))
+/// Why one pod runs from where it runs, and what each image that it asked for would be pulled as now.
+pub(crate) async fn explain(
+    store: &Store,
+    pod_registries: &[Address],
+    name: PodName,
+) -> Result<PodExplanationView, ApiError> {
+    let audit = store.pod(name.clone()).await?;
+    let mut images = Vec::new();
+    for image in audit.found.iter().flat_map(|pod| &pod.images) {
+        let asked = image.asked.as_ref().unwrap_or(&image.image);
+        images.push(explain::image_explained(store, pod_registries, asked, None).await?);
+    }
+    Ok(PodExplanationView::new(&name, audit, images))
 }

@@ -80,6 +80,7 @@ async fn a_pod_is_explained_by_its_images() {
         (&json!("main: because of 1"), &json!("stray")),
         "{why}"
     );
+    assert_eq!(why["images"][0]["image"], why["pod"]["images"][0]["image"], "{why}");
     let why = house.get("/v1/explain?namespace=runners&pod=nobody", &house.admin).await.ok();
     assert!(
         why["pod"].is_null() && why["sentence"].as_str().is_some_and(|why| why.contains("does not run")),

@@ -1,11 +1,11 @@
 //! Running pods on the wire, as an auditor saw them.
 
-use domain::labels::PULL_SECRET;
 use serde::Serialize;
-use store::{Audit, AuditedImage, AuditedPod, Recreator};
+use store::{Audit, AuditedImage, AuditedPod, PodName, Recreator};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::explanation::ImageExplanationView;
 use super::moment;
 use super::page::Page;
 
@@ -95,30 +95,30 @@ pub(crate) struct PodExplanationView {
     as_of: Option<String>,
     /// The pod, if it runs and names a known image.
     pod: Option<PodView>,
-    /// The Secret of its namespace that nodes pull with.
-    pull_secret: &'static str,
+    /// What each image that it asked for would be pulled as now, in the order of the pod's.
+    images: Vec<ImageExplanationView>,
 }
 
 impl PodExplanationView {
-    pub(crate) fn new(name: &str, audit: Audit<Option<AuditedPod>>) -> Self {
+    pub(crate) fn new(
+        name: &PodName,
+        audit: Audit<Option<AuditedPod>>,
+        images: Vec<ImageExplanationView>,
+    ) -> Self {
+        let PodName { namespace, name } = name;
         let sentence = match (&audit.found, audit.seen_at) {
             (Some(pod), _) => {
                 let of_image = |image: &AuditedImage| format!("{}: {}", image.entry, image.why);
                 pod.images.iter().map(of_image).collect::<Vec<_>>().join(". ")
             }
             (None, Some(_)) => format!(
-                "{name} does not run, or names no image of the source registry and no destination: nothing of it is routed"
+                "{namespace}/{name} does not run, or names no image of the source registry and no destination: nothing of it is routed"
             ),
             (None, None) => format!(
-                "nothing is known of {name}: no drayage-syncer with --kubernetes has looked at the cluster yet"
+                "nothing is known of {namespace}/{name}: no drayage-syncer with --kubernetes has looked at the cluster yet"
             ),
         };
-        Self {
-            sentence,
-            as_of: audit.seen_at.map(moment),
-            pod: audit.found.map(Into::into),
-            pull_secret: PULL_SECRET,
-        }
+        Self { sentence, as_of: audit.seen_at.map(moment), pod: audit.found.map(Into::into), images }
     }
 }
 
