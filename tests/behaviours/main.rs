@@ -9,6 +9,7 @@ mod crashes;
 mod credentials;
 mod database;
 mod drill;
+mod explaining;
 mod faults;
 mod fencing;
 mod image;
