@@ -263,6 +263,11 @@ fn generated_reviews_never_break_admission() {
         new["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": ASKED}]);
         new["spec"]["volumes"] = json!([{"name": "v", "image": {"reference": ASKED}}]);
         new["metadata"]["annotations"] = junk[below(junk.len())].clone();
+        new["spec"]["imagePullSecrets"] = match below(4) {
+            0 => junk[below(junk.len())].clone(),
+            1 => json!([{"name": "own"}]),
+            _ => Value::Null,
+        };
         for object in [&mut new, &mut old] {
             let pointers =
                 ["/metadata/name", "/spec/containers", "/spec/containers/0/image", "/spec", "/kind"];
