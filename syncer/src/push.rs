@@ -81,20 +81,38 @@ async fn attempt(
         destination_repository: &destination_repository,
         tag: &claim.tag,
     };
-    // To look is not to move: two questions, with either login, decide that nothing has to, and for what was
-    // asked for before also one for every blob.
+    let found = look(context, claim, &job).await?;
+    let moved = if found.is_whole {
+        Moved::default()
+    } else {
+        let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
+        context.copier.copy(&job, progress, moving, || context.leases.confirm(claim.lease)).await?
+    };
+    let pullable = if found.is_whole && found.is_proven {
+        Pullable::Verified
+    } else {
+        proof::prove(&context.transport, claim, &destination_repository).await?
+    };
+    Ok((moved, pullable))
+}
+
+/// What lies at the destination before anything moves.
+struct Found {
+    is_whole: bool,
+    /// With the READ login.
+    is_proven: bool,
+}
+
+/// To look is not to move: two questions, with either login, decide that nothing has to, and for what was
+/// asked for before also one for every blob.
+async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, Failure> {
     let (there, readable) = tokio::join!(
-        context.copier.look(&job),
-        proof::look(&context.transport, claim, &destination_repository)
+        context.copier.look(job),
+        proof::look(&context.transport, claim, job.destination_repository)
     );
     let there = there?;
     if claim.is_probe {
-        let (registry, lifted) = (claim.registry, context.store.lift_hold(claim).await);
-        match lifted {
-            Ok(true) => tracing::info!(registry.id = %registry, "the registry is back, its pushes go on"),
-            Ok(false) => {}
-            Err(error) => context.outage.met(&error),
-        }
+        lift_hold(context, claim).await;
     }
     let (is_proven, manifest) = match readable {
         Readable::No => (false, None),
@@ -102,18 +120,17 @@ async fn attempt(
         Readable::Yes => (claim.attempt == 1, None),
         Readable::Read(manifest) => (true, Some(manifest)),
     };
-    let is_whole = there && (!claim.is_asked_again || context.copier.is_whole(&job, manifest).await?);
-    if is_whole && is_proven {
-        return Ok((Moved::default(), Pullable::Verified));
+    let is_whole = there && (!claim.is_asked_again || context.copier.is_whole(job, manifest).await?);
+    Ok(Found { is_whole, is_proven })
+}
+
+/// The registry has answered its probe.
+async fn lift_hold(context: &Context, claim: &Claim) {
+    match context.store.lift_hold(claim).await {
+        Ok(true) => tracing::info!(registry.id = %claim.registry, "the registry is back, its pushes go on"),
+        Ok(false) => {}
+        Err(error) => context.outage.met(&error),
     }
-    let moved = if is_whole {
-        Moved::default()
-    } else {
-        let moving = context.moves.begin(claim.registry, &claim.owner, claim.is_published).await;
-        context.copier.copy(&job, progress, moving, || context.leases.confirm(claim.lease)).await?
-    };
-    let pullable = proof::prove(&context.transport, claim, &destination_repository).await?;
-    Ok((moved, pullable))
 }
 
 async fn out_of_time(shutdown: &Shutdown) {

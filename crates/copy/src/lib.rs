@@ -64,8 +64,7 @@ pub struct Copier {
 impl Copier {
     /// A copier whose jobs share one limit a host and what the inventory knows.
     pub fn new(inventory: Arc<dyn Inventory>) -> Self {
-        let (limits, leaders, looks) = Default::default();
-        Self { limits, leaders, looks, inventory }
+        Self { limits: Limits::default(), leaders: Leaders::default(), looks: Looks::default(), inventory }
     }
 
     /// Whether the tag names the digest already, so that nothing has to move. A wrong login fails even so,

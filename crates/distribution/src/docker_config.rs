@@ -210,6 +210,9 @@ mod tests {
         assert!(!broken.to_string().contains("hunter2"), "{broken}");
         let odd = DockerConfig::parse(br#"{"auths": {"h": {"auth": "hunter2!"}}}"#).expect_err("no base64");
         assert!(odd.to_string().contains("of h ") && !odd.to_string().contains("hunter2"), "{odd}");
-        assert!(matches!(DockerConfig::read(Path::new("/nonexistent/config.json")), Err(DockerConfigError::Read(_))));
+        assert!(matches!(
+            DockerConfig::read(Path::new("/nonexistent/config.json")),
+            Err(DockerConfigError::Read(_))
+        ));
     }
 }

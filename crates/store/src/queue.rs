@@ -126,8 +126,6 @@ pub struct Claim {
     pub read_login: Option<Credentials>,
     /// Which try of this generation it is, from 1.
     pub attempt: u32,
-    /// When it was claimed.
-    pub claimed_at: Timestamp,
 }
 
 /// What became of a push that succeeded.

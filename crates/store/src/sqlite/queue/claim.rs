@@ -244,7 +244,6 @@ fn claim_from_row(row: &Row<'_>, seal: &SealKey) -> rusqlite::Result<Result<Clai
         read_login: stored,
         destination,
         attempt: row.get("attempts")?,
-        claimed_at: columns::moment(row, "claimed_at")?,
     }))
 }
 
