@@ -13,9 +13,11 @@ use crate::{Store, StoreError, sqlite};
 pub struct Evidence {
     /// A table of routes that knows these decides about the reference as one that knows everything.
     pub facts: Vec<Fact>,
-    /// The successes of the images that it names, the latest first, those in deleted registries too.
+    /// Successes of the images that it names, the latest first, each registry's latest among them, deleted
+    /// registries' too.
     pub successes: Vec<Success>,
-    /// Pushes of these images that have not succeeded, the last changed first; the first 20.
+    /// Pushes that have not succeeded of the newest image that it names, and of those that were pushed,
+    /// the last changed first; the first 20.
     pub pushes: Vec<PushRecord>,
 }
 

@@ -2,6 +2,7 @@
 //! so every repository that its path may end in is looked at.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::iter;
 
 use domain::algorithm::Username;
@@ -16,10 +17,31 @@ use crate::evidence::{Evidence, Named, Success};
 /// More pushes than this say nothing new to a reader.
 const PUSHES_SHOWN: usize = 20;
 
-const ROUTE: &str = "SELECT i.id, i.source, i.repository, i.digest, r.uuid, a.address AS url, o.tag,
+// A `CROSS JOIN` keeps its order: a repository has few images, and the planner does not know it.
+const OWNED: &str = "SELECT a.owner = ?2 FROM image i CROSS JOIN version v ON v.image = i.id
+         JOIN algorithm a ON a.id = v.algorithm WHERE i.repository = ?1 LIMIT 1";
+const BY_DIGEST: &str = "SELECT id, source, repository, digest, NULL AS tag, 0 AS revision FROM image
+    WHERE repository = ?1 AND digest = ?2";
+// Of the images that have carried a tag only these can matter: the newest, and each registry's latest.
+// Beside a lone max() the other columns are of its row.
+const NEWEST_BY_TAG: &str =
+    "SELECT i.id, i.source, i.repository, i.digest, t.tag, max(t.revision) AS revision
+    FROM image i CROSS JOIN image_tag t ON t.image = i.id AND t.tag = ?2
+    WHERE i.repository = ?1 GROUP BY i.source";
+const LATEST_BY_TAG: &str =
+    "SELECT i.id, i.source, i.repository, i.digest, t.tag, t.revision, max(o.revision)
+    FROM image i CROSS JOIN image_tag t ON t.image = i.id AND t.tag = ?2 CROSS JOIN route o ON o.image = i.id
+    WHERE i.repository = ?1 GROUP BY i.source, o.registry";
+const SOURCES: &str =
+    "SELECT min(id) AS id, source, repository, digest FROM image WHERE repository = ?1 GROUP BY source";
+const ROUTES: &str = "SELECT i.id, i.source, i.repository, i.digest, r.uuid, a.address AS url, o.tag,
         o.succeeded_at, o.revision
-    FROM image i JOIN route o ON o.image = i.id JOIN registry r ON r.id = o.registry
-         JOIN registry_address a ON a.id = o.address";
+    FROM image i CROSS JOIN route o ON o.image = i.id JOIN registry r ON r.id = o.registry
+         JOIN registry_address a ON a.id = o.address WHERE i.id = ?1";
+const DESTINATIONS: &str = "SELECT min(i.id) AS id, i.source, i.repository, i.digest, r.uuid,
+        a.address AS url, o.tag, o.succeeded_at, o.revision
+    FROM image i CROSS JOIN route o ON o.image = i.id JOIN registry r ON r.id = o.registry
+         JOIN registry_address a ON a.id = o.address WHERE i.repository = ?1 GROUP BY o.address";
 
 pub(crate) fn gather(
     db: &Connection,
@@ -65,13 +87,8 @@ fn surroundings(db: &Connection) -> rusqlite::Result<Vec<Fact>> {
 
 /// A repository is one owner's, since its name holds the owner's: any version tells.
 fn is_of(db: &Connection, repository: &str, owner: &Username) -> rusqlite::Result<bool> {
-    let found = db
-        .prepare_cached(
-            "SELECT a.owner = ?2 FROM image i JOIN version v ON v.image = i.id
-                 JOIN algorithm a ON a.id = v.algorithm WHERE i.repository = ?1 LIMIT 1",
-        )?
-        .query_one((repository, owner.as_str()), |row| row.get(0))
-        .optional()?;
+    let found =
+        db.prepare_cached(OWNED)?.query_one((repository, owner.as_str()), |row| row.get(0)).optional()?;
     Ok(found.unwrap_or_default())
 }
 
@@ -82,34 +99,32 @@ fn named_images(
     named: &Named,
     evidence: &mut Evidence,
 ) -> rusqlite::Result<()> {
-    let (sql, name) = match named {
-        Named::Digest(digest) => (
-            "SELECT id, source, repository, digest, NULL AS tag, 0 AS revision FROM image
-             WHERE repository = ?1 AND digest = ?2",
-            digest,
-        ),
-        Named::Tag(tag) => (
-            "SELECT i.id, i.source, i.repository, i.digest, t.tag, t.revision
-             FROM image i JOIN image_tag t ON t.image = i.id AND t.tag = ?2 WHERE i.repository = ?1",
-            tag,
-        ),
+    let (statements, name) = match named {
+        Named::Digest(digest) => (&[BY_DIGEST][..], digest),
+        Named::Tag(tag) => (&[NEWEST_BY_TAG, LATEST_BY_TAG][..], tag),
     };
-    let mut images = db.prepare_cached(sql)?;
-    let mut routes = db.prepare_cached(&format!("{ROUTE} WHERE i.id = ?1"))?;
-    let mut rows = images.query((repository, name))?;
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get("id")?;
-        evidence.facts.push(image(row)?);
-        if let Some(tag) = columns::parsed_option::<Tag>(row, "tag")? {
-            let revision = columns::count(row, "revision").map(Revision)?;
-            evidence.facts.push(Fact::Tag { image: ImageId(columns::count(row, "id")?), tag, revision });
+    let mut routes = db.prepare_cached(ROUTES)?;
+    let mut seen = HashSet::new();
+    for sql in statements {
+        let mut images = db.prepare_cached(sql)?;
+        let mut rows = images.query((repository, name))?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get("id")?;
+            if !seen.insert(id) {
+                continue;
+            }
+            evidence.facts.push(image(row)?);
+            if let Some(tag) = columns::parsed_option::<Tag>(row, "tag")? {
+                let revision = columns::count(row, "revision").map(Revision)?;
+                evidence.facts.push(Fact::Tag { image: ImageId(columns::count(row, "id")?), tag, revision });
+            }
+            for success in routes.query_map([id], success)? {
+                let success = success?;
+                evidence.facts.push(Fact::Route(success.route.clone()));
+                evidence.successes.push(success);
+            }
+            evidence.pushes.extend(pushes::not_succeeded(db, id)?);
         }
-        for success in routes.query_map([id], success)? {
-            let success = success?;
-            evidence.facts.push(Fact::Route(success.route.clone()));
-            evidence.successes.push(success);
-        }
-        evidence.pushes.extend(pushes::not_succeeded(db, id)?);
     }
     Ok(())
 }
@@ -117,17 +132,11 @@ fn named_images(
 /// One image of each source registry and one route to each address: they tell that the repository is a
 /// source, or a destination, whatever is asked for in it.
 fn neighbours(db: &Connection, repository: &str, facts: &mut Vec<Fact>) -> rusqlite::Result<()> {
-    let mut sources = db.prepare_cached(
-        "SELECT min(id) AS id, source, repository, digest FROM image WHERE repository = ?1 GROUP BY source",
-    )?;
+    let mut sources = db.prepare_cached(SOURCES)?;
     for image in sources.query_map([repository], image)? {
         facts.push(image?);
     }
-    let mut destinations = db.prepare_cached(&format!(
-        "{ROUTE} WHERE (o.image, o.registry) IN
-             (SELECT min(s.image), s.registry FROM image n JOIN route s ON s.image = n.id
-              WHERE n.repository = ?1 GROUP BY s.address)"
-    ))?;
+    let mut destinations = db.prepare_cached(DESTINATIONS)?;
     let mut rows = destinations.query([repository])?;
     while let Some(row) = rows.next()? {
         facts.extend([image(row)?, Fact::Route(success(row)?.route)]);
@@ -157,4 +166,27 @@ fn success(row: &Row<'_>) -> rusqlite::Result<Success> {
         repository: columns::parsed(row, "repository")?,
         digest: columns::parsed(row, "digest")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::migrate;
+
+    #[test]
+    fn no_statement_goes_through_a_table_that_grows() {
+        let mut db = Connection::open_in_memory().expect("a database");
+        migrate::migrate::<rusqlite::Error>(&mut db, |_| Ok(())).expect("a schema");
+        let pushes = pushes::not_succeeded_sql();
+        for sql in [OWNED, BY_DIGEST, NEWEST_BY_TAG, LATEST_BY_TAG, SOURCES, ROUTES, DESTINATIONS, &pushes] {
+            let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+            let arguments = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps =
+                plan.query_map(rusqlite::params_from_iter(arguments), |row| row.get::<_, String>("detail"));
+            for step in steps.expect("a plan") {
+                let step = step.expect("a step");
+                assert!(!step.starts_with("SCAN"), "{step}: {sql}");
+            }
+        }
+    }
 }

@@ -173,9 +173,11 @@ pub(super) fn latest(db: &Connection, version: i64) -> rusqlite::Result<Option<P
 
 /// The pushes of an image that are under way or failed.
 pub(super) fn not_succeeded(db: &Connection, image: i64) -> rusqlite::Result<Vec<PushRecord>> {
-    db.prepare_cached(&format!("{SELECT} WHERE p.image = ?1 AND p.status <> 'succeeded'"))?
-        .query_map([image], from_row)?
-        .collect()
+    db.prepare_cached(&not_succeeded_sql())?.query_map([image], from_row)?.collect()
+}
+
+pub(super) fn not_succeeded_sql() -> String {
+    format!("{SELECT} WHERE p.image = ?1 AND p.status <> 'succeeded'")
 }
 
 fn version_row(db: &Connection, algorithm: Uuid, hash: &VersionHash) -> rusqlite::Result<Option<i64>> {
