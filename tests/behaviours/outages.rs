@@ -7,6 +7,7 @@ use harness::claim::{eventually, prove};
 use harness::cluster::{Administrator, Cluster};
 use harness::scene::{COMMIT, Scene};
 use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::certificates::{self, HEALED_WITHIN, LEAF, called_at};
@@ -196,5 +197,24 @@ fn without_any_webhook_only_pods_of_namespaces_that_take_part_are_refused() {
         stage.scene.drayage.webhook.ready().await?;
         called_at(&stage.cluster, stage.scene.drayage.webhook.port()?).await?;
         eventually("a pod", async || stage.pod_is_routed().await).await
+    });
+}
+
+#[test]
+fn webhook_that_is_asked_to_stop_answers_until_it_is_known() {
+    prove(async {
+        let scene = Scene::start_with(|drayage| drayage.webhook(&["--drain", "20s"])).await?;
+        let pod = scene.pod("runners", ":unknown");
+        scene.drayage.admit(&pod).await?;
+        scene.drayage.webhook.signal(Signal::TERM)?;
+        eventually("the signal", async || {
+            ensure!(scene.drayage.webhook.log().contains("stopping"));
+            Ok(())
+        })
+        .await?;
+        for _ in 0..20 {
+            scene.drayage.admit(&pod).await?;
+        }
+        Ok(())
     });
 }

@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod certificates;
+mod draining;
 pub mod feed;
 pub mod follower;
 pub mod metrics;
@@ -14,15 +15,19 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use cluster::{Cluster, Kubernetes};
 use domain::registry::Address;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use routing::Table;
 use runtime::Shutdown;
 use runtime::admin::{self, Condition, Health, Metrics};
+use runtime::duration;
 use runtime::program::{ProcessArgs, UsageError};
 use runtime::reload::{self, PairFiles};
 use runtime::server::Server;
@@ -92,6 +97,10 @@ pub struct Args {
     /// runs from the source registry with a warning, or its pod is refused
     #[arg(long, env = "DRAYAGE_UNROUTED", default_value = "allow", value_enum)]
     unrouted: Unrouted,
+    /// How long it answers on once it is asked to stop, a part of --shutdown-grace: until every API server
+    /// has heard that its endpoint is gone
+    #[arg(long, env = "DRAYAGE_DRAIN", default_value = "0s", value_name = "DURATION", value_parser = duration::parse)]
+    drain: Duration,
     #[command(flatten)]
     process: ProcessArgs,
 }
@@ -140,13 +149,19 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let service = Service::new(routes, args.unrouted.into(), admissions);
     let connection = |_client| {
-        let service = service.clone();
-        service_fn(move |request| {
-            let service = service.clone();
-            async move { Ok::<_, Infallible>(service.answer(request).await) }
+        let (service, shutdown) = (service.clone(), shutdown.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let (service, shutdown, version) = (service.clone(), shutdown.clone(), request.version());
+            async move {
+                let mut response = service.answer(request).await;
+                if shutdown.is_begun() {
+                    draining::part(&mut response, version);
+                }
+                Ok::<_, Infallible>(response)
+            }
         })
     };
-    server.serve(connection, shutdown).await;
+    server.serve(connection, draining::after(&shutdown, args.drain)).await;
     Ok(())
 }
 
