@@ -19,7 +19,7 @@ pub(crate) enum Readable {
 pub(crate) async fn look(transport: &Transport, claim: &Claim, repository: &Repository) -> Readable {
     let reader = Registry::new(transport, claim.destination.clone(), claim.read_login.clone());
     let at = ManifestRef::Digest(claim.digest.clone());
-    if claim.is_asked_again {
+    if claim.is_doubted {
         return reader.manifest(repository, &at).await.map_or(Readable::No, Readable::Read);
     }
     match reader.resolve(repository, &at).await {

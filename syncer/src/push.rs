@@ -120,7 +120,7 @@ async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, 
         Readable::Yes => (claim.attempt == 1, None),
         Readable::Read(manifest) => (true, Some(manifest)),
     };
-    let is_whole = there && (!claim.is_asked_again || context.copier.is_whole(job, manifest).await?);
+    let is_whole = there && (!claim.is_doubted || context.copier.is_whole(job, manifest).await?);
     Ok(Found { is_whole, is_proven })
 }
 

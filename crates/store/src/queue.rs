@@ -106,8 +106,8 @@ pub struct Claim {
     pub owner: String,
     /// Whether a publication asked for it.
     pub is_published: bool,
-    /// Whether it was asked for before, so that somebody may doubt what lies there.
-    pub is_asked_again: bool,
+    /// Whether somebody may doubt what lies there: it was asked for before, and not with many others.
+    pub is_doubted: bool,
     /// Whether the registry is on hold and this push finds out whether it is back.
     pub is_probe: bool,
     /// Where that is.
