@@ -78,10 +78,12 @@ fn database_that_another_process_locks_is_waited_for() {
 
 #[test]
 fn database_whose_disk_is_full_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut disk = None;
     on_stage(Setup { syncer: &["--lease", "60s"], ..Setup::default() }, async |stage| {
-        let small = stage.drayage.file("small");
-        let _disk = Disk::mount(&small, 4 << 20)?;
-        move_database(stage, &small).await?;
+        let small = folder.path();
+        disk = Some(Disk::mount(small, 4 << 20)?);
+        move_database(stage, small).await?;
         let built = under_way(stage).await?;
         let filler = small.join("filler");
         fill(&filler)?;
@@ -96,6 +98,8 @@ fn database_whose_disk_is_full_goes_on_when_there_is_room() {
         ensure!(told("takes writes again") == 1, "told {} times that it is over", told("takes writes again"));
         Ok(())
     });
+    // Not before the stage has gone, which looks at the database to the last.
+    drop(disk);
 }
 
 /// Puts the database onto another disk, where its path leads to from then on.
