@@ -40,6 +40,8 @@ use crate::worker::{DATABASE_PAUSE, chain};
 
 /// Writes at once; with more of them the API server is no sooner done.
 const AT_ONCE: usize = 16;
+/// How long an answer of the API server is waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 /// How long no registry is looked for at the most, in case a sign was missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -188,7 +190,10 @@ impl Keeper {
     ) {
         match event {
             Ok(event) => {
-                self.troubles.remove(watch);
+                // Which only says that a list will be tried.
+                if !matches!(event, Event::Init) {
+                    self.troubles.remove(watch);
+                }
                 let changed = take(self, event);
                 self.put(changed);
             }
@@ -316,10 +321,16 @@ impl Keeper {
 }
 
 async fn perform(client: Client, namespace: String, step: Step) -> Written {
-    let result = match step {
-        Step::Write(logins, uid) => writing::write(client, &namespace, logins, uid).await.map(Some),
-        Step::Delete(uid) => writing::delete(client, &namespace, uid).await.map(|()| None),
-        Step::Rest | Step::Leave => Ok(None),
+    let work = async {
+        match step {
+            Step::Write(logins, uid) => writing::write(client, &namespace, logins, uid).await.map(Some),
+            Step::Delete(uid) => writing::delete(client, &namespace, uid).await.map(|()| None),
+            Step::Rest | Step::Leave => Ok(None),
+        }
+    };
+    let result = match tokio::time::timeout(ANSWERED_WITHIN, work).await {
+        Ok(result) => result,
+        Err(late) => Err(ClusterError::Unreachable(kube::Error::Service(late.into()))),
     };
     Written { namespace, result }
 }
