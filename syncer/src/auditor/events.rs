@@ -104,7 +104,8 @@ fn event(regarding: ObjectReference, reason: &str, note: &str, now: Timestamp) -
 }
 
 fn shortened(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 async fn send(client: Client, mut waiting: mpsc::Receiver<Event>) {

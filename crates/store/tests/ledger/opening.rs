@@ -84,7 +84,7 @@ async fn nothing_is_written_into_a_file_that_was_moved_away() {
     let (path, aside) = (yard.folder.path().join("drayage.db"), yard.folder.path().join("aside.db"));
     std::fs::rename(&path, &aside).expect("moved");
     let new = || NewRegistry { address: "a.example/x".parse().expect("legal"), name: None, login: None };
-    let refused = yard.store.create_registry(new()).await.err().expect("refused");
+    let refused = yard.store.create_registry(new()).await.expect_err("refused");
     assert!(refused.to_string().contains("removed or replaced"), "{refused}");
     yard.store.check().await.expect_err("told");
     std::fs::rename(&aside, &path).expect("back");
