@@ -35,8 +35,9 @@ use self::shown::{Listed, Shared, Shown};
 use crate::watching::{self, Changed, Mirror, Watch};
 use crate::worker::chain;
 
-/// Between two rounds at least, so that many changes are one round.
+/// Between two rounds at least and at most, so that many changes are one round.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it is recorded that the cluster is seen.
 const SEEN_EVERY: Duration = Duration::from_secs(10);
 /// Pods that are judged and recorded at once.
@@ -129,12 +130,14 @@ impl Auditor {
                 Ok(()) = routes.changed() => self.due = Due::All,
                 _ = seen.tick() => self.see().await,
                 () = round => {
+                    let began = Instant::now();
                     let table = routes.borrow_and_update().clone();
                     let result = match table {
                         Some(table) => self.round(&table).await,
                         None => Ok(()),
                     };
-                    round_at = Instant::now() + if result.is_ok() { PAUSE } else { watching::PAUSE };
+                    // A twentieth of the time is enough for a large cluster and many routes.
+                    round_at = Instant::now() + (began.elapsed() * 20).clamp(PAUSE, LONGEST_PAUSE);
                     self.met(DATABASE, result.err().as_ref().map(|error| chain(error)));
                 }
             }
