@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::credentials::Credentials;
 use domain::reference::Repository;
@@ -18,7 +18,7 @@ use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
-use url::form_urlencoded::Serializer;
+use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 pub(crate) use challenge::Challenge;
@@ -119,11 +119,12 @@ impl Keeper {
         scope: &Scope,
         refused: Option<&HeaderValue>,
     ) -> Result<Proof, Cause> {
-        match (self.session.challenge(), &self.login) {
+        let challenge = self.session.challenge();
+        match (&challenge, &self.login) {
             (None, _) => Ok(Proof::Nothing),
             (Some(Challenge::Basic), None) => Err(Cause::LoginMissing),
             (Some(Challenge::Basic), Some(login)) => Ok(Proof::Basic(basic(login))),
-            (Some(Challenge::Bearer { realm, service }), _) => {
+            (Some(asked @ Challenge::Bearer { realm, service }), _) => {
                 let slot = self.session.slot(scope);
                 let mut kept = slot.lock().await;
                 if let Some(token) = kept.as_ref()
@@ -132,7 +133,10 @@ impl Keeper {
                 {
                     return Ok(Proof::Bearer { header: token.header.clone(), fresh: false });
                 }
-                let token = self.fetch(home, &realm, service.as_deref(), scope).await?;
+                let fetched = self.fetch(home, realm, service.as_deref(), scope).await;
+                // The registry may have changed its mind, or an answer of somebody else's led here: the next
+                // request asks it again.
+                let token = fetched.inspect_err(|_| self.session.forget(asked))?;
                 let header = token.header.clone();
                 *kept = Some(token);
                 Ok(Proof::Bearer { header, fresh: true })
@@ -144,7 +148,7 @@ impl Keeper {
     pub(crate) fn secrets(&self, proof: &Proof) -> Vec<Zeroizing<String>> {
         let mut secrets = Vec::new();
         if let Some(login) = &self.login {
-            secrets.push(Zeroizing::new(login.reveal_password().to_owned()));
+            secrets.extend(forms(login.reveal_password()));
             secrets.push(Zeroizing::new(STANDARD.encode(pair(login).as_bytes())));
         }
         if let Some((_, token)) = proof.header().and_then(|header| header.to_str().ok()?.split_once(' ')) {
@@ -252,6 +256,24 @@ pub(crate) async fn refusal(exchange: Exchange, secrets: &[Zeroizing<String>]) -
     let body = if elsewhere.is_none() { exchange.beginning(REFUSAL_LIMIT).await } else { Bytes::new() };
     let secrets: Vec<&str> = secrets.iter().map(|secret| secret.as_str()).collect();
     Answer { elsewhere, ..Answer::new(status, &headers, &body, &secrets) }
+}
+
+/// A password as a server may repeat it: plain, or escaped for a URL, a form, JSON, HTML, a header.
+fn forms(password: &str) -> Vec<Zeroizing<String>> {
+    let form: String = byte_serialize(password.as_bytes()).collect();
+    let html = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
+    let html = html.iter().fold(password.to_owned(), |text, (plain, escaped)| text.replace(plain, escaped));
+    let json = serde_json::Value::from(password).to_string();
+    let forms = [
+        password.to_owned(),
+        form.replace('+', "%20"),
+        form,
+        json.trim_matches('"').to_owned(),
+        html,
+        STANDARD_NO_PAD.encode(password),
+        URL_SAFE_NO_PAD.encode(password),
+    ];
+    forms.map(Zeroizing::new).into()
 }
 
 fn pair(login: &Credentials) -> Zeroizing<String> {

@@ -53,6 +53,11 @@ impl Session {
         news
     }
 
+    /// Forgets what the registry asked for, unless it has asked for something else since.
+    pub(super) fn forget(&self, challenge: &Challenge) {
+        lock(&self.challenge).take_if(|known| known == challenge);
+    }
+
     pub(super) fn slot(&self, scope: &Scope) -> Slot {
         let mut slots = lock(&self.slots);
         if slots.len() >= SCOPES_LIMIT && !slots.contains_key(scope) {

@@ -103,6 +103,25 @@ async fn a_body_that_repeats_the_login_is_blotted_out() {
 }
 
 #[tokio::test]
+async fn a_password_is_blotted_out_however_it_is_escaped() {
+    const PASSWORD: &str = "Pw\"<é>\\&+ 'x";
+    for escaped in [
+        "Pw%22%3C%C3%A9%3E%5C%26%2B%20%27x",
+        "Pw%22%3C%C3%A9%3E%5C%26%2B+%27x",
+        r#"Pw\"<é>\\&+ 'x"#,
+        r"Pw&quot;&lt;é&gt;\&amp;+ &#39;x",
+        "UHciPMOpPlwmKyAneA==",
+        "UHciPMOpPlwmKyAneA",
+    ] {
+        let server = Scripted::start(move |_| Reply::new(500).body(format!("you said {escaped}."))).await;
+        let registry = registry(&server.host, Some(("ann", PASSWORD)));
+        let error = registry.manifest(&repository(), &tag("v1")).await.expect_err("a GET");
+        let message = failure(&error, PASSWORD).message;
+        assert!(message.contains("you said [redacted]"), "{escaped}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_good_login_without_the_right_is_denied_and_not_refused() {
     let server = Scripted::start(|seen| match (seen.method.as_str(), seen.header("authorization")) {
         ("HEAD", Some(_)) => Reply::new(404),

@@ -171,6 +171,25 @@ async fn a_token_service_that_fails_is_named_as_such() {
 }
 
 #[tokio::test]
+async fn a_challenge_that_leads_to_no_token_is_forgotten() {
+    let proven = AtomicUsize::new(0);
+    let server = Scripted::start(move |seen| match (seen.line().as_str(), seen.header("authorization")) {
+        ("GET /token", _) => Reply::new(404),
+        (_, None) => Reply::new(401).header("WWW-Authenticate", "Basic"),
+        // The answer of a gateway's, once.
+        _ if proven.fetch_add(1, Ordering::SeqCst) == 1 => challenge(host(seen), ""),
+        _ => Reply::new(200).header("Docker-Content-Digest", digest_of(b"x").as_str()),
+    })
+    .await;
+    let registry = registry(&server.host, Some(("ann", "hunter2")));
+    let (repository, at) = (repository(), tag("v1"));
+    registry.resolve(&repository, &at).await.expect("by the login");
+    let error = registry.resolve(&repository, &at).await.expect_err("no token");
+    assert_eq!(failure(&error, "hunter2").reason, Reason::TokenService);
+    registry.resolve(&repository, &at).await.expect("by the login again");
+}
+
+#[tokio::test]
 async fn a_proof_that_changes_each_time_comes_to_an_end() {
     let server = Scripted::start(|seen| {
         static ROUND: AtomicUsize = AtomicUsize::new(0);
