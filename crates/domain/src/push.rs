@@ -240,7 +240,8 @@ pub struct RetryPolicy {
 pub const DOWN_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Longer than that nobody stays away on a word: a registry that asks for an hour may be back in a minute.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What follows a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

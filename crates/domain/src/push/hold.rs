@@ -137,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_is_left_alone_for_as_long_as_it_asks_but_an_hour() {
+    fn a_registry_is_left_alone_for_as_long_as_it_asks_but_five_minutes() {
         let hold = Hold::after(None, Looked::default(), &wide(Some(40)), at(0), 0.0).expect("a hold");
         assert_eq!(hold.until, at(40));
         let more =
             Hold::after(Some(hold), Looked::default(), &wide(Some(100_000)), at(10), 0.0).expect("a hold");
-        assert_eq!((more.failures, more.until), (1, at(3_610)));
+        assert_eq!((more.failures, more.until), (1, at(310)));
     }
 
     #[test]

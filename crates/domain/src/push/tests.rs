@@ -51,14 +51,16 @@ fn waits_double_until_the_tries_are_over() {
 }
 
 #[test]
-fn retry_after_is_obeyed_unless_it_leads_beyond_the_end() {
+fn retry_after_is_obeyed_for_five_minutes_at_most_unless_it_leads_beyond_the_end() {
     let asked = |seconds| Failure {
         retry_after: Some(Duration::from_secs(seconds)),
         ..Failure::new(Reason::RateLimited, "429")
     };
     let next = after_failure(fresh(), &asked(30), POLICY, at(0), 0.0);
     assert!(matches!(next, Next::Again { due_at, .. } if due_at == at(30)), "{next:?}");
-    assert_eq!(after_failure(fresh(), &asked(901), POLICY, at(0), 0.0), Next::Over);
+    let next = after_failure(fresh(), &asked(3_600), POLICY, at(0), 0.0);
+    assert!(matches!(next, Next::Again { due_at, .. } if due_at == at(300)), "{next:?}");
+    assert_eq!(after_failure(fresh(), &asked(3_600), POLICY, at(601), 0.0), Next::Over);
 }
 
 #[test]
