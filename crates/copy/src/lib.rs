@@ -77,7 +77,7 @@ impl Copier {
         let found = match job.destination.resolve(job.destination_repository, &at).await {
             Ok(found) => found,
             // The first write will tell.
-            Err(error) if is_hidden(&error) => None,
+            Err(error) if is_hidden(&error) || is_broken(&error) => None,
             Err(error) => return Err(error.failure(Side::Destination)),
         };
         job.destination.prove_login().await.map_err(|error| error.failure(Side::Destination))?;
@@ -181,6 +181,12 @@ impl From<Error> for Refused {
 /// Whether a registry does not show what it was asked for. Some (Artifactory) forbid to look for what is absent.
 fn is_hidden(error: &Error) -> bool {
     error.is_absence() || error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN)
+}
+
+/// Whether what a registry was asked for may be damaged there, which writing it anew mends: a disk that was
+/// full leaves empty files behind, and distribution fails at each look.
+fn is_broken(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| answer.status == StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Writes the manifests from the leaves up and the tag last; how many bytes they have.
