@@ -46,6 +46,14 @@ impl ListQuery {
         }
     }
 
+    /// Refuses parameters of other names, where to pass one over would do harm.
+    pub(crate) fn only(&self, names: &[&str]) -> Result<(), ApiError> {
+        match self.values.keys().find(|name| !names.contains(&name.as_str())) {
+            Some(_) => Err(ApiError::Invalid(format!("the only parameters here are: {}", names.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     /// The value as it is.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)

@@ -105,6 +105,7 @@ pub(crate) async fn delete(
     query: ListQuery,
 ) -> Result<(StatusCode, Json<DeletedView>), ApiError> {
     let id = params.registry()?;
+    query.only(&["if_unused"])?;
     let if_unused = query.flag("if_unused")?.unwrap_or_default();
     let removed = store.remove_registry(id, if_unused).await?;
     tracing::info!(registry.id = %id, "deleted a registry");

@@ -93,7 +93,9 @@ async fn a_deletion_says_what_depended_on_the_registry() {
     let refused = house.raw(&format!("{call}?if_unused=TRUE"), &house.admin, "").await;
     assert_eq!(refused.refused(), (409, 7002));
     assert_eq!(refused.body["dependents"], dependents);
-    assert_eq!(house.raw(&format!("{call}?if_unused=x"), &house.admin, "").await.refused(), (400, 6001));
+    for wrong in ["if_unused=x", "if_used=true"] {
+        assert_eq!(house.raw(&format!("{call}?{wrong}"), &house.admin, "").await.refused(), (400, 6001));
+    }
 
     let deleted = house.raw(&call, &house.admin, "").await.ok();
     assert_eq!(deleted["dependents"], dependents);
