@@ -30,7 +30,6 @@ pub use stage::{Stage, of_template, template, workload};
 const BUILT: &str = "containerd-v2.1.9";
 
 /// Where kubelet and containerd meet.
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// What the node is called.
 const NAME: &str = "node";
 
@@ -151,7 +150,8 @@ async fn containerd(cluster: &Cluster) -> Result<Process> {
     path.push(std::env::var_os("PATH").unwrap_or_default());
     command.env("PATH", path).arg("--config").arg(cluster.file(files::CONTAINERD));
     let mut containerd = Process::start(command)?;
-    containerd.line("it serves", |line| line.contains(CONTAINERD).then_some(())).await?;
+    // Its socket takes calls before that, and refuses them, at which a kubelet ends.
+    containerd.line("it serves", |line| line.contains("successfully booted").then_some(())).await?;
     Ok(containerd)
 }
 
