@@ -30,6 +30,7 @@ pub use stage::{Stage, of_template, template, workload};
 const BUILT: &str = "containerd-v2.1.9";
 
 /// Where kubelet and containerd meet.
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// What the node is called.
 const NAME: &str = "node";
 
