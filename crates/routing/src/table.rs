@@ -266,6 +266,28 @@ impl Table {
         found
     }
 
+    /// The source repositories that a reference may mean: their names and their numbers.
+    pub(crate) fn sources<'t>(
+        &'t self,
+        reference: &'t Reference<'_>,
+    ) -> impl Iterator<Item = (&'t str, u32)> {
+        self.places.meant(reference).flat_map(|(address, name)| {
+            let key = self.keys.repository(name);
+            let named = self.repositories.range(key.shard(), move |other| other.name.cmp(&key.mark));
+            let sources = named.iter().filter(move |repository| repository.source == address);
+            sources.map(move |repository| (name, repository.number))
+        })
+    }
+
+    /// Whether the newest image of a tag has carried another one too.
+    pub(crate) fn share_an_image(&self, repository: u32, other: &str, tag: &str) -> bool {
+        let [other, tag] = [other, tag].map(|tag| self.keys.tag(repository, tag));
+        let newest = |tag: Key| self.tags.get(tag.shard(), &(tag.mark,)).map(|tagged| tagged.image);
+        newest(tag).is_some_and(|image| {
+            newest(other) == Some(image) || self.carriers.get(shard_of(image), &(image, other)).is_some()
+        })
+    }
+
     fn destination(&self, repository: u32, address: u32) -> Option<Registry<'_>> {
         self.destinations
             .range(shard_of(repository), |destination| destination.repository.cmp(&repository))

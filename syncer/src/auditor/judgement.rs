@@ -7,7 +7,6 @@ use domain::Timestamp;
 use domain::fact::Revision;
 use domain::labels::TAKES_PART;
 use domain::pod::PodState;
-use domain::reference::Reference;
 use routing::{Decision, Table};
 use store::AuditedImage;
 
@@ -36,9 +35,9 @@ impl Judge<'_> {
 
     fn image(&mut self, named: &Named, pod: &Shown, takes_part: bool) -> Option<AuditedImage> {
         let Named { entry, image, asked } = named;
-        let asked = asked.as_deref().filter(|asked| are_of_one_algorithm(asked, image));
+        let asked = asked.as_deref().and_then(|reported| self.table.asked(reported, image));
         let found = |state, registry, why| {
-            let (entry, image, asked) = (entry.clone(), image.clone(), asked.map(str::to_owned));
+            let (entry, image, asked) = (entry.clone(), image.clone(), asked.clone());
             Some(AuditedImage { entry, image, asked, state, registry, why })
         };
         let decision = self.table.decide(image);
@@ -60,7 +59,7 @@ impl Judge<'_> {
             Decision::Foreign => (None, false),
         };
         // What runs is where a route lies, or where one has lain.
-        if let Some(asked) = asked {
+        if let Some(asked) = &asked {
             let decision = self.table.decide(asked);
             let sentence = decision.sentence(asked);
             match decision {
@@ -100,17 +99,6 @@ impl Judge<'_> {
             }
         }
     }
-}
-
-/// Whether two images have the same name below whatever a registry puts before it. A report may be of an
-/// image that the container no longer runs, and may have been written by anybody.
-fn are_of_one_algorithm(one: &str, other: &str) -> bool {
-    let name = |image: &str| -> Option<Vec<String>> {
-        let reference = Reference::parse(image).ok()?;
-        // Owner and name are components of their own.
-        Some(reference.repository().rsplit('/').take(2).map(str::to_owned).collect())
-    };
-    name(one).is_some_and(|one| name(other) == Some(one))
 }
 
 #[cfg(test)]

@@ -1,20 +1,50 @@
-//! The annotation that reports what a pod asked for before it was routed. `patch` keeps it up, the
-//! auditor compares it with what runs; no admission ever reads it to decide.
+//! The annotation that reports what a pod asked for before it was routed. `patch` keeps it up at creations, the
+//! auditor compares it with what runs; no admission ever reads it to decide. An update of a pod changes images
+//! alone, so a report may be of an image that the container has no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::labels::ROUTED_ANNOTATION;
+use domain::reference::Reference;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::{Map, Value};
 
+use crate::decision::NoRoute;
 use crate::images::{Annotations, Image, Pod};
+use crate::{Decision, Table};
 
 impl Pod<'_> {
     /// What the pod says that it asked for before it was routed, by the titles of its images; anybody may
     /// have written it.
     pub fn reported(&self) -> Option<BTreeMap<String, String>> {
         reported(self.metadata.annotations.as_ref()?.routed.as_deref()?)
+    }
+}
+
+impl Table {
+    /// What a container asked for that names `image` now, by what is reported of it: that itself, or, where its
+    /// image was changed since, the same tag or digest of the source repository. Nothing if it is of another one.
+    pub fn asked(&self, reported: &str, image: &str) -> Option<String> {
+        let (asked, now) = (Reference::parse(reported).ok()?, Reference::parse(image).ok()?);
+        let is_below = |name: &str| {
+            let path = now.repository().strip_suffix(name);
+            path.is_some_and(|path| path.is_empty() || path.ends_with('/'))
+        };
+        let (_, repository) = self.sources(&asked).find(|(name, _)| is_below(name))?;
+        let tag = |of: &Reference<'_>| of.tag().unwrap_or("latest").to_owned();
+        let is_unchanged = match (asked.digest(), now.digest()) {
+            (None, None) => {
+                tag(&asked) == tag(&now) || self.share_an_image(repository, &tag(&asked), &tag(&now))
+            }
+            (asked, now) => asked == now,
+        };
+        if is_unchanged {
+            return Some(reported.to_owned());
+        }
+        let end = now.digest().map_or_else(|| format!(":{}", tag(&now)), |digest| format!("@{digest}"));
+        let changed = format!("{}/{}{end}", asked.host(), asked.repository());
+        (self.decide(&changed) != Decision::Unrouted(NoRoute::NeverCompiled)).then_some(changed)
     }
 }
 

@@ -157,6 +157,57 @@ fn a_pod_whose_route_has_ended_is_unrouted() {
     assert_found(found, PodState::Unrouted, None, "by a route that has ended");
 }
 
+/// The same algorithm's next image, `def`, which took the tag `latest` from `abc`.
+fn next() -> Vec<Fact> {
+    let id = ImageId(2);
+    let source = Fact::Image {
+        id,
+        source: "built.example".parse().unwrap(),
+        repository: "algorithms/ann/hello".parse().unwrap(),
+        digest: format!("sha256:{:064}", 2).parse().unwrap(),
+    };
+    let tag = |image, tag: &str, at| Fact::Tag { image, tag: tag.parse().unwrap(), revision: Revision(at) };
+    let Fact::Route(first) = corp() else { unreachable!() };
+    let pushed = Fact::Route(Route {
+        image: id,
+        tag: "def".parse().unwrap(),
+        succeeded: Revision(4),
+        succeeded_at: at(4),
+        ..first
+    });
+    vec![corp(), source, tag(ImageId(1), "latest", 1), tag(id, "latest", 3), tag(id, "def", 3), pushed]
+}
+
+#[test]
+fn a_report_of_an_image_that_was_changed_since_is_of_what_runs_now() {
+    let (asked, now) = (tagged(SOURCE), format!("{CORP}:def"));
+    let found = judged(&now, Some(&asked), true, next());
+    assert_eq!(found.as_ref().and_then(|found| found.asked.clone()), Some(format!("{SOURCE}:def")));
+    assert_found(found, PodState::Routed, Some(1), "hello:def is pulled as corp.example/in/");
+    let digest = format!("@sha256:{:064}", 2);
+    let found = judged(&format!("{CORP}{digest}"), Some(&asked), true, next());
+    assert_found(found, PodState::Routed, Some(1), "is pulled as corp.example/in/");
+    // Its route moves as that of any other.
+    let Some(Fact::Route(last)) = next().pop() else { unreachable!() };
+    let moved =
+        Route { registry: id(2), address: "other.example".parse().unwrap(), succeeded: Revision(5), ..last };
+    let found = judged(&now, Some(&asked), true, [next(), vec![Fact::Route(moved)]].concat());
+    assert_found(found, PodState::Stray, Some(1), "by an older route");
+    // What somebody else's registry calls by the same name is not ours.
+    assert_eq!(judged("own.example/algorithms/ann/hello:own", Some(&asked), true, next()), None);
+}
+
+#[test]
+fn a_moving_tag_is_reported_as_long_as_it_has_led_to_what_runs() {
+    let latest = format!("{SOURCE}:latest");
+    let found = judged(&format!("{CORP}:def"), Some(&latest), true, next());
+    assert_found(found, PodState::Routed, Some(1), "hello:latest is pulled as");
+    let found = judged(&tagged(CORP), Some(&latest), true, next());
+    assert_found(found, PodState::Stray, Some(1), "hello:latest is pulled as");
+    let found = judged(&tagged(CORP), Some(&format!("{SOURCE}:def")), true, next());
+    assert_found(found, PodState::Routed, Some(1), "hello:abc is pulled as");
+}
+
 #[test]
 fn what_is_none_of_our_business_is_not_found() {
     assert_eq!(judged("redis", None, true, vec![corp()]), None);
