@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Bytes, HttpBody as _, to_bytes};
 use axum::extract::{FromRequest, Request};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -46,6 +46,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Optional<T> {
 }
 
 async fn read(request: Request) -> Result<Bytes, ApiError> {
+    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(ApiError::BodyTooLarge(BODY_LIMIT));
+    }
     match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), BODY_LIMIT)).await {
         Err(_) => Err(ApiError::BodyTooSlow),
         Ok(Ok(bytes)) => Ok(bytes),

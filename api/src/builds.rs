@@ -7,7 +7,7 @@ use store::Store;
 use crate::address::{Operated, Params};
 use crate::error::ApiError;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 use crate::views::build::{BuildView, LogsView};
 use crate::views::page::Page;
 
@@ -18,7 +18,7 @@ use crate::views::page::Page;
 pub(crate) async fn list(
     State(store): State<Store>,
     Operated(algorithm): Operated,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<Json<Page<BuildView>>, ApiError> {
     let found = store.builds(algorithm.uuid, query.page()?).await?;
     Ok(Json(query.answer(found, |build| build.uuid, Into::into)?))

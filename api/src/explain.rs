@@ -15,7 +15,7 @@ use store::{PodName, Store};
 use crate::authentication::{Known, NoRandomBytes};
 use crate::error::ApiError;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 use crate::pods;
 use crate::views::explanation::{self, ExplanationView, ImageExplanationView};
 
@@ -45,7 +45,7 @@ pub(crate) async fn explain(
     State(store): State<Store>,
     State(pod_registries): State<PodRegistries>,
     Known(caller): Known,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<Json<ExplanationView>, ApiError> {
     let explained = match (query.text("image"), query.text("namespace"), query.text("pod")) {
         (Some(image), None, None) => {
@@ -54,7 +54,7 @@ pub(crate) async fn explain(
                 image_explained(&store, &pod_registries.0, image.trim(), of).await?,
             ))
         }
-        (None, Some(namespace), Some(name)) => {
+        (None, Some(namespace), Some(name)) if !namespace.is_empty() && !name.is_empty() => {
             if !caller.is_admin() {
                 return Err(ApiError::Forbidden("this takes an admin key"));
             }

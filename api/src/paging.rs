@@ -1,4 +1,4 @@
-//! Queries of lists: `limit`, `marker` and boolean filters, and the page that answers them.
+//! Parameters of a query, and of lists `limit`, `marker`, filters and the page that answers them.
 
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
@@ -19,23 +19,28 @@ const DEFAULT_LIMIT: u32 = 50;
 const LARGEST_LIMIT: u32 = 100;
 
 /// The query of a request, and the path that it came by.
-pub(crate) struct ListQuery {
+pub(crate) struct QueryValues {
     path: String,
     values: HashMap<String, String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for ListQuery {
+impl<S: Send + Sync> FromRequestParts<S> for QueryValues {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Query(values) = Query::from_request_parts(parts, state)
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|_| ApiError::Invalid("the query is not `name=value&…`".to_owned()))?;
+        let given = pairs.len();
+        let values: HashMap<_, _> = pairs.into_iter().collect();
+        if values.len() < given {
+            return Err(ApiError::Invalid("a parameter is given twice".to_owned()));
+        }
         Ok(Self { path: parts.uri.path().to_owned(), values })
     }
 }
 
-impl ListQuery {
+impl QueryValues {
     /// A boolean in any case.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.values.get(name).map(|value| value.to_ascii_lowercase()).as_deref() {
@@ -129,9 +134,9 @@ impl ListQuery {
 mod tests {
     use super::*;
 
-    fn query(pairs: &[(&str, &str)]) -> ListQuery {
+    fn query(pairs: &[(&str, &str)]) -> QueryValues {
         let values = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        ListQuery { path: "/v1/x".to_owned(), values }
+        QueryValues { path: "/v1/x".to_owned(), values }
     }
 
     #[test]
@@ -143,6 +148,16 @@ mod tests {
             assert!(matches!(query(&[("limit", text)]).limit(), Err(ApiError::Limit)), "{text}");
         }
         assert_eq!(query(&[]).limit().expect("the default"), DEFAULT_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_given_twice_is_refused() {
+        let read = async |uri: &str| {
+            let (mut parts, ()) = http::Request::get(uri).body(()).expect("a request").into_parts();
+            QueryValues::from_request_parts(&mut parts, &()).await
+        };
+        assert!(read("/v1/x?a=1&b=1").await.is_ok());
+        assert!(matches!(read("/v1/x?a=1&b=2&a=1").await, Err(ApiError::Invalid(_))));
     }
 
     #[test]

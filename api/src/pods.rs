@@ -11,7 +11,7 @@ use crate::authentication::Admin;
 use crate::error::ApiError;
 use crate::explain;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 use crate::views::pod::{PodExplanationView, PodsView};
 
 /// Lists the running pods that name a known image, by their uids.
@@ -22,7 +22,7 @@ use crate::views::pod::{PodExplanationView, PodsView};
 pub(crate) async fn list(
     State(store): State<Store>,
     _: Admin,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<Json<PodsView>, ApiError> {
     let Audit { seen_at, found } = store.pods(query.word::<PodState>("state")?, query.page()?).await?;
     let found = query.answer(Some(found), |pod| pod.uid, Into::into)?;

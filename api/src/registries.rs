@@ -12,7 +12,7 @@ use crate::authentication::{Admin, RegistryReader};
 use crate::body::Required;
 use crate::error::ApiError;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 use crate::views::registry::{CordonBody, DeletedView, RegistryBody, RegistryView};
 
 /// Registers a registry.
@@ -102,7 +102,7 @@ pub(crate) async fn delete(
     State(store): State<Store>,
     _: Admin,
     params: Params,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<(StatusCode, Json<DeletedView>), ApiError> {
     let id = params.registry()?;
     query.only(&["if_unused"])?;

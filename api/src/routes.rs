@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::authentication::RouteReader;
 use crate::error::ApiError;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 
 /// Facts of a page, about.
 const PAGE: usize = 2_000;
@@ -90,7 +90,7 @@ async fn tell(store: &Store, news: &watch::Sender<()>) {
 pub(crate) async fn list(
     _: RouteReader,
     State(routes): State<Routes>,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<Json<FactPage>, ApiError> {
     let after = query.number("after")?.unwrap_or(0);
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(WAIT_LIMIT);

@@ -12,7 +12,7 @@ use crate::body::Optional;
 use crate::document;
 use crate::error::ApiError;
 use crate::openapi::Refusals;
-use crate::paging::ListQuery;
+use crate::paging::QueryValues;
 use crate::pushes;
 use crate::views::algorithm::{AlgorithmView, PublishBody, VersionType};
 use crate::views::page::Page;
@@ -58,7 +58,7 @@ impl From<VersionType> for version::VersionType {
 pub(crate) async fn list(
     State(store): State<Store>,
     Operated(algorithm): Operated,
-    query: ListQuery,
+    query: QueryValues,
 ) -> Result<Json<Page<AlgorithmView>>, ApiError> {
     let filter = VersionFilter { published: query.flag("published")? };
     // A version has an image, so it can be called.
