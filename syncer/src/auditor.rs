@@ -8,7 +8,7 @@ mod recreations;
 mod routes;
 mod shown;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
@@ -32,8 +32,9 @@ use self::events::Events;
 use self::judgement::Judge;
 use self::recreations::Recreations;
 use self::shown::{Listed, Shared, Shown};
-use crate::watching::{self, Changed, Mirror, Watch};
-use crate::worker::chain;
+use crate::troubles::Troubles;
+use crate::watching::{self, Changed, Mirror, NAMESPACES, PODS, Watch, sleep_until};
+use crate::worker::{DATABASE, chain};
 
 /// Between two rounds at least and at most, so that many changes are one round.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -44,10 +45,6 @@ const SEEN_EVERY: Duration = Duration::from_secs(10);
 const BATCH: usize = 256;
 /// Times of routes that are remembered.
 const TIMES: usize = 10_000;
-
-const NAMESPACES: &str = "the watch on namespaces";
-const PODS: &str = "the watch on pods";
-const DATABASE: &str = "the database";
 
 /// Audits until the shutdown. `aliases` are other names by which pods call the source registry.
 pub(crate) async fn audit(
@@ -63,7 +60,6 @@ pub(crate) async fn audit(
     let auditor = Auditor {
         events: Events::start(cluster.client.clone()),
         store,
-        condition,
         takes_part: Mirror::default(),
         pods: Mirror::default(),
         shared: Shared::default(),
@@ -72,7 +68,7 @@ pub(crate) async fn audit(
         since: HashMap::new(),
         recreations: Recreations::default(),
         named: HashSet::new(),
-        troubles: BTreeMap::new(),
+        troubles: Troubles::new(condition, "the pods cannot be audited"),
     };
     tokio::select! {
         () = auditor.run(cluster, routes) => {}
@@ -83,7 +79,6 @@ pub(crate) async fn audit(
 struct Auditor {
     events: Events,
     store: Store,
-    condition: Condition,
     takes_part: Mirror<String, ()>,
     pods: Mirror<Uuid, Shown>,
     shared: Shared,
@@ -95,8 +90,7 @@ struct Auditor {
     recreations: Recreations,
     /// The controllers that were told of.
     named: HashSet<String>,
-    /// What keeps it from seeing.
-    troubles: BTreeMap<&'static str, String>,
+    troubles: Troubles,
 }
 
 /// What is to be judged.
@@ -114,6 +108,7 @@ impl Auditor {
         seen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round_at = Instant::now();
         loop {
+            self.troubles.tell(self.recorded.is_none().then_some("the pods are being read"));
             let round = sleep_until(self.is_due().then_some(round_at));
             tokio::select! {
                 Some(event) = namespaces.next() => {
@@ -138,7 +133,7 @@ impl Auditor {
                     };
                     // A twentieth of the time is enough for a large cluster and many routes.
                     round_at = Instant::now() + (began.elapsed() * 20).clamp(PAUSE, LONGEST_PAUSE);
-                    self.met(DATABASE, result.err().as_ref().map(|error| chain(error)));
+                    self.told(&result);
                 }
             }
         }
@@ -163,13 +158,13 @@ impl Auditor {
         match event {
             Ok(event) => {
                 if matches!(event, Event::InitDone) {
-                    self.met(watch, None);
+                    self.troubles.remove(watch);
                 }
                 take(self, event);
                 true
             }
             Err(error) => {
-                self.met(watch, Some(chain(&error)));
+                self.troubles.add(watch, chain(&error));
                 false
             }
         }
@@ -287,7 +282,7 @@ impl Auditor {
 
     /// Records that the cluster is seen, and who keeps creating pods anew.
     async fn see(&mut self) {
-        let is_blind = [NAMESPACES, PODS].iter().any(|watch| self.troubles.contains_key(watch));
+        let is_blind = [NAMESPACES, PODS].iter().any(|watch| self.troubles.last(watch));
         if is_blind || self.recorded.is_none() {
             return;
         }
@@ -300,27 +295,14 @@ impl Auditor {
         self.named = found.iter().map(|found| found.owner.uid.clone()).collect();
         let recreators = found.iter().map(|found| (found.namespace.clone(), found.name(), found.pods as u64));
         let result = self.store.record_audit(recreators.collect()).await;
-        self.met(DATABASE, result.err().as_ref().map(|error| chain(error)));
+        self.told(&result);
     }
 
-    /// Takes note of a trouble, or that it is over; tells what is new.
-    fn met(&mut self, what: &'static str, trouble: Option<String>) {
-        let before = match &trouble {
-            Some(trouble) => self.troubles.insert(what, trouble.clone()),
-            None => self.troubles.remove(what),
-        };
-        if let Some(trouble) = trouble.filter(|trouble| before.as_ref() != Some(trouble)) {
-            tracing::warn!("the pods cannot be audited: {what}: {trouble}");
-        }
-        if self.recorded.is_some() && self.troubles.is_empty() {
-            self.condition.ready();
-        } else {
-            let troubles: Vec<_> = self.troubles.iter().map(|(what, why)| format!("{what}: {why}")).collect();
-            self.condition.ready_with(if troubles.is_empty() {
-                "the pods are being read".to_owned()
-            } else {
-                troubles.join("; ")
-            });
+    /// What the database has said.
+    fn told(&mut self, result: &Result<(), StoreError>) {
+        match result {
+            Ok(()) => self.troubles.remove(DATABASE),
+            Err(error) => self.troubles.add(DATABASE, chain(error)),
         }
     }
 }
@@ -345,11 +327,4 @@ fn hash(pod: &AuditedPod) -> u64 {
     let mut hasher = DefaultHasher::new();
     pod.hash(&mut hasher);
     hasher.finish()
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

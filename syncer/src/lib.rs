@@ -12,6 +12,7 @@ mod proof;
 mod pull_secrets;
 mod push;
 mod source;
+mod troubles;
 mod watching;
 mod worker;
 

@@ -7,7 +7,6 @@ mod decision;
 mod logins;
 mod need;
 mod queue;
-mod troubles;
 mod writing;
 
 use std::collections::{BTreeSet, HashSet};
@@ -34,9 +33,9 @@ use self::decision::{Found, Step};
 use self::logins::Logins;
 use self::need::Need;
 use self::queue::Queue;
-use self::troubles::Troubles;
-use crate::watching::{Changed, Mirror, PAUSE, namespaces, watch};
-use crate::worker::{DATABASE_PAUSE, chain};
+use crate::troubles::Troubles;
+use crate::watching::{self, Changed, Mirror, NAMESPACES, PAUSE, PODS, sleep_until};
+use crate::worker::{DATABASE, DATABASE_PAUSE, chain};
 
 /// Writes at once; with more of them the API server is no sooner done.
 const AT_ONCE: usize = 16;
@@ -47,10 +46,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What is told of, beside namespaces, whose names hold no spaces.
 const WRITES: &str = "the writes";
-const DATABASE: &str = "the database";
-const NAMESPACES: &str = "the watch on namespaces";
 const SECRETS: &str = "the watch on Secrets";
-const PODS: &str = "the watch on pods";
 const REGISTRY: &str = "registry ";
 
 /// Keeps them until the shutdown. `changes` tells that something was written to the database.
@@ -77,7 +73,7 @@ pub(crate) async fn keep(
         written: 0,
         not_before: Instant::now(),
         is_settled: false,
-        troubles: Troubles::new(condition),
+        troubles: Troubles::new(condition, "the pull Secrets are not as they should be"),
     };
     tokio::select! {
         () = keeper.run(changes) => {}
@@ -124,14 +120,14 @@ impl Keeper {
             }
             tokio::time::sleep_until(self.look_at).await;
         }
-        let mut namespaces = namespaces(&self.client);
+        let mut namespaces = watching::namespaces(&self.client);
         // In all namespaces, but by their name: the rights for others are not needed.
         let ours = Config::default().fields(&format!("metadata.name={PULL_SECRET}"));
-        let mut secrets = watch::<Secret>(&self.client, ours);
+        let mut secrets = watching::watch::<Secret>(&self.client, ours);
         loop {
             self.start_due();
             self.settle();
-            self.troubles.tell(self.is_complete());
+            self.troubles.tell((!self.is_complete()).then_some("the API server has not answered yet"));
             let due = self.queue.next().filter(|_| self.is_complete() && self.writes.len() < AT_ONCE);
             let due = due.map(|due| due.max(self.not_before));
             tokio::select! {
@@ -333,11 +329,4 @@ async fn perform(client: Client, namespace: String, step: Step) -> Written {
         Err(late) => Err(ClusterError::Unreachable(kube::Error::Service(late.into()))),
     };
     Written { namespace, result }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

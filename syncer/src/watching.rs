@@ -14,11 +14,16 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 /// How long the API server is left alone after it has failed.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// Objects that are in memory at once while they are listed.
 const PAGE: u32 = 100;
+
+/// The watches that are told of when they break.
+pub(crate) const NAMESPACES: &str = "the watch on namespaces";
+pub(crate) const PODS: &str = "the watch on pods";
 
 /// A watch on objects of one kind.
 pub(crate) type Watch<K> = BoxStream<'static, watcher::Result<Event<K>>>;
@@ -37,6 +42,14 @@ where
 pub(crate) fn namespaces(client: &Client) -> Watch<PartialObjectMeta<Namespace>> {
     let (label, value) = TAKES_PART;
     watch(client, Config::default().labels(&format!("{label}={value}")))
+}
+
+/// Sleeps until something is due, or without end.
+pub(crate) async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Pause;

@@ -15,6 +15,8 @@ use crate::push::{self, Context};
 
 /// How long nothing is looked for at the most, in case a sign was missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// What is told of when it fails.
+pub(crate) const DATABASE: &str = "the database";
 /// How long a database that does not answer is left alone.
 pub(crate) const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 /// Pushes at once for each registry; those that have to move blobs wait among them for their move.
