@@ -80,8 +80,10 @@ async fn attempt(
         destination: &destination,
         destination_repository: &destination_repository,
         tag: &claim.tag,
+        is_damaged: false,
     };
     let found = look(context, claim, &job).await?;
+    let job = Job { is_damaged: found.is_there && !found.is_whole, ..job };
     let moved = if found.is_whole {
         Moved::default()
     } else {
@@ -98,6 +100,8 @@ async fn attempt(
 
 /// What lies at the destination before anything moves.
 struct Found {
+    /// The tag names the image.
+    is_there: bool,
     is_whole: bool,
     /// With the READ login.
     is_proven: bool,
@@ -110,7 +114,7 @@ async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, 
         context.copier.look(job),
         proof::look(&context.transport, claim, job.destination_repository)
     );
-    let there = there?;
+    let is_there = there?;
     if claim.is_probe {
         lift_hold(context, claim).await;
     }
@@ -120,8 +124,8 @@ async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, 
         Readable::Yes => (claim.attempt == 1, None),
         Readable::Read(manifest) => (true, Some(manifest)),
     };
-    let is_whole = there && (!claim.is_doubted || context.copier.is_whole(job, manifest).await?);
-    Ok(Found { is_whole, is_proven })
+    let is_whole = is_there && (!claim.is_doubted || context.copier.is_whole(job, manifest).await?);
+    Ok(Found { is_there, is_whole, is_proven })
 }
 
 /// The registry has answered its probe.

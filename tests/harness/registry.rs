@@ -6,6 +6,7 @@ mod requests;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -111,6 +112,13 @@ impl Registry {
     pub fn log(&self) -> String {
         let log = self.process.as_ref().map(Process::log).unwrap_or_default();
         format!("{}{log}", self.former_log)
+    }
+
+    /// The file in which it keeps a blob.
+    pub fn blob_file(&self, digest: &str) -> Result<PathBuf> {
+        let (algorithm, hex) = digest.split_once(':').context("a digest")?;
+        let blobs = self.folder.path().join("storage/docker/registry/v2/blobs");
+        Ok(blobs.join(algorithm).join(&hex[..2]).join(hex).join("data"))
     }
 
     /// Its process's id, while it runs.

@@ -43,6 +43,8 @@ pub struct Job<'a> {
     pub destination_repository: &'a Repository,
     /// The one tag that is written.
     pub tag: &'a Tag,
+    /// What lies there is not whole, so every blob is looked for, whatever is known of it.
+    pub is_damaged: bool,
 }
 
 /// Blobs of one job that are looked after at once; few of them move, the others wait for leaders.

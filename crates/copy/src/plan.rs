@@ -1,7 +1,7 @@
 //! What an image consists of, read from one registry before anything moves: every manifest below the
 //! digest, in the order in which they may become visible, and every blob once, the biggest first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use distribution::{Blob, Content, Error, Manifest, ManifestRef, Registry, Side};
 use domain::push::{Failure, Reason};
@@ -62,22 +62,23 @@ impl Plan {
     ) -> Result<Self, Unplanned> {
         let mut known: HashMap<Digest, Manifest> = HashMap::new();
         let mut bytes = 0;
-        let mut level = vec![digest.clone()];
+        // How many bytes of them are to come, where an index says it.
+        let mut level = HashMap::from([(digest.clone(), None)]);
         let mut given = root;
         for _ in 0..DEPTH_LIMIT {
             let read = match given.take() {
                 Some(root) => vec![root],
                 None => manifests(registry, repository, level).await?,
             };
-            let mut next = HashSet::new();
+            let mut next = HashMap::new();
             for manifest in read {
                 bytes += manifest.bytes.len();
                 if let Content::Index { manifests } = &manifest.content {
-                    next.extend(manifests.iter().cloned());
+                    next.extend(manifests.iter().map(|child| (child.digest.clone(), Some(child.size))));
                 }
                 known.insert(manifest.digest.clone(), manifest);
             }
-            next.retain(|digest| !known.contains_key(digest));
+            next.retain(|digest, _| !known.contains_key(digest));
             if known.len() + next.len() > MANIFESTS_LIMIT {
                 return Err(too_large(format!("more than {MANIFESTS_LIMIT} manifests")).into());
             }
@@ -87,7 +88,7 @@ impl Plan {
             if next.is_empty() {
                 return Ok(Self::arrange(digest, known)?);
             }
-            level = next.into_iter().collect();
+            level = next;
         }
         Err(too_large(format!("indexes more than {DEPTH_LIMIT} deep")).into())
     }
@@ -118,12 +119,16 @@ impl Plan {
 async fn manifests(
     registry: &Registry,
     repository: &Repository,
-    digests: Vec<Digest>,
+    level: HashMap<Digest, Option<u64>>,
 ) -> Result<Vec<Manifest>, Unplanned> {
-    stream::iter(digests)
-        .map(async |digest| {
+    stream::iter(level)
+        .map(async |(digest, size)| {
             let read = registry.manifest(repository, &ManifestRef::Digest(digest)).await;
-            read.map_err(Unplanned::Unread)
+            let manifest = read.map_err(Unplanned::Unread)?;
+            match size {
+                Some(size) if size != manifest.bytes.len() as u64 => Err(missized(&manifest, size).into()),
+                _ => Ok(manifest),
+            }
         })
         .buffer_unordered(PER_HOST)
         .try_collect()
@@ -137,7 +142,7 @@ fn heights(known: &HashMap<Digest, Manifest>) -> Result<HashMap<Digest, usize>, 
         let mut settled = true;
         for (digest, manifest) in known {
             let Content::Index { manifests } = &manifest.content else { continue };
-            let below = manifests.iter().filter_map(|child| heights.get(child)).max();
+            let below = manifests.iter().filter_map(|child| heights.get(&child.digest)).max();
             let height = below.map_or(0, |below| below + 1);
             settled &= heights.insert(digest.clone(), height) == Some(height);
         }
@@ -166,16 +171,29 @@ fn blobs(known: &HashMap<Digest, Manifest>) -> Result<Vec<Blob>, Failure> {
     Ok(blobs)
 }
 
+/// No node would pull it.
+fn missized(manifest: &Manifest, size: u64) -> Failure {
+    let Manifest { bytes, digest, .. } = manifest;
+    let what = format!("An index of the image says that {digest} has {size} bytes; it has {}.", bytes.len());
+    Failure::new(Reason::SourceCorrupt, format!("{what} Build the image anew."))
+}
+
 fn too_large(what: String) -> Failure {
     Failure::new(Reason::TooLarge, format!("The image consists of {what}; that is beyond what is copied."))
 }
 
 #[cfg(test)]
 mod tests {
+    use distribution::Descriptor;
+
     use super::*;
 
     fn digest(letter: char) -> Digest {
         format!("sha256:{}", letter.to_string().repeat(64)).parse().expect("legal")
+    }
+
+    fn child(letter: char) -> Descriptor {
+        Descriptor { media_type: String::new(), digest: digest(letter), size: 1 }
     }
 
     fn manifest(name: char, content: Content) -> (Digest, Manifest) {
@@ -184,7 +202,7 @@ mod tests {
     }
 
     fn index(name: char, below: &str) -> (Digest, Manifest) {
-        manifest(name, Content::Index { manifests: below.chars().map(digest).collect() })
+        manifest(name, Content::Index { manifests: below.chars().map(child).collect() })
     }
 
     fn image(name: char, layers: &[(char, u64)]) -> (Digest, Manifest) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 
 use bytes::Bytes;
-use distribution::{Blob, Error, Mounted, Side, SourceBody, Upload, UploadError};
+use distribution::{Blob, Error, Mounted, Presence, Side, SourceBody, Upload, UploadError};
 use domain::push::{Failure, Moved};
 use domain::reference::{Digest, Repository};
 use futures_util::{Stream, stream};
@@ -37,12 +37,12 @@ impl Transfer<'_> {
     pub(crate) async fn run(&self, blob: Blob) -> Result<Moved, Failure> {
         let Job { destination, destination_repository: here, .. } = self.job;
         let held = self.destination.get(&blob.digest).cloned().unwrap_or_default();
-        if held.here || self.cautious {
-            let _permit = self.copier.limits.permit(destination.host(), 0).await;
-            if destination.blob_exists(here, &blob.digest).await.map_err(at_destination)? {
-                return Ok(self.present(&blob));
+        if held.here || self.cautious || self.job.is_damaged {
+            match self.find(&blob).await? {
+                Presence::Whole => return Ok(self.present(&blob)),
+                Presence::Absent => self.forget(here, &blob.digest),
+                Presence::Damaged => return self.replace(&blob).await,
             }
-            self.forget(here, &blob.digest);
         }
         let mut opened = None;
         for from in self.candidates(held.elsewhere) {
@@ -75,7 +75,7 @@ impl Transfer<'_> {
 
     /// Uploads the blob, unless it turns out to be there.
     async fn lead(&self, blob: &Blob, opened: Option<Upload>) -> Result<Moved, Failure> {
-        let Job { destination, destination_repository: here, .. } = self.job;
+        let Job { destination_repository: here, .. } = self.job;
         if opened.is_some() || self.cautious {
             return self.upload(blob, opened).await;
         }
@@ -84,13 +84,33 @@ impl Transfer<'_> {
         match self.mount(blob, here).await? {
             Mounted::Yes => Ok(self.present(blob)),
             Mounted::Upload(upload) => self.upload(blob, Some(upload)).await,
-            Mounted::Absent | Mounted::Refused => {
-                if destination.blob_exists(here, &blob.digest).await.map_err(at_destination)? {
-                    return Ok(self.present(blob));
-                }
-                self.upload(blob, None).await
-            }
+            Mounted::Absent | Mounted::Refused => match self.find(blob).await? {
+                Presence::Whole => Ok(self.present(blob)),
+                Presence::Absent => self.upload(blob, None).await,
+                Presence::Damaged => self.replace(blob).await,
+            },
         }
+    }
+
+    /// Looks for the blob in the destination's repository.
+    async fn find(&self, blob: &Blob) -> Result<Presence, Failure> {
+        let Job { destination, destination_repository: here, .. } = self.job;
+        let _permit = self.copier.limits.permit(destination.host(), 0).await;
+        destination.find_blob(here, blob).await.map_err(at_destination)
+    }
+
+    /// Uploads a blob that is damaged there. A registry may keep what it has under a digest, whatever it is
+    /// sent; then its bytes, which are read, show the damage.
+    async fn replace(&self, blob: &Blob) -> Result<Moved, Failure> {
+        let Job { destination, destination_repository: here, .. } = self.job;
+        self.forget(here, &blob.digest);
+        let moved = self.upload(blob, None).await?;
+        if self.find(blob).await? == Presence::Damaged {
+            let _permit = self.copier.limits.permit(destination.host(), blob.size).await;
+            let checked = destination.check_blob(here, blob).await;
+            checked.inspect_err(|_| self.forget(here, &blob.digest)).map_err(at_destination)?;
+        }
+        Ok(moved)
     }
 
     fn candidates(&self, elsewhere: Vec<Repository>) -> Vec<Repository> {
@@ -110,8 +130,8 @@ impl Transfer<'_> {
         let Job { source, source_repository, destination, destination_repository: here, .. } = self.job;
         let _permit = self.copier.limits.permit(destination.host(), 0).await;
         if !self.source.get(&blob.digest).is_some_and(|held| held.here) {
-            let held = source.blob_exists(source_repository, &blob.digest).await;
-            if !held.map_err(|error| error.failure(Side::Source))? {
+            let found = source.find_blob(source_repository, blob).await;
+            if found.map_err(|error| error.failure(Side::Source))? != Presence::Whole {
                 return Ok(Mounted::Absent);
             }
             self.copier.inventory.note(source.host(), source_repository, &blob.digest);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use distribution::{Error, Manifest, Side};
+use distribution::{Blob, Error, Manifest, Presence, Side};
 use domain::push::Failure;
 use domain::reference::{Digest, Repository};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -58,21 +58,22 @@ impl Copier {
             Err(unplanned) => return Err(unplanned.failure(Side::Destination)),
         };
         stream::iter(plan.blobs)
-            .map(|blob| self.is_there(job, blob.digest))
+            .map(|blob| self.is_there(job, blob))
             .buffer_unordered(BLOBS_AT_ONCE)
             .try_all(std::future::ready)
             .await
             .map_err(|error| error.failure(Side::Destination))
     }
 
-    async fn is_there(&self, job: &Job<'_>, digest: Digest) -> Result<bool, Error> {
+    async fn is_there(&self, job: &Job<'_>, blob: Blob) -> Result<bool, Error> {
         let Job { destination, destination_repository: here, .. } = job;
-        let key = (destination.host().to_owned(), (*here).clone(), digest.clone());
+        let key = (destination.host().to_owned(), (*here).clone(), blob.digest.clone());
         let look = async {
             let _permit = self.limits.permit(destination.host(), 0).await;
-            match destination.blob_exists(here, &digest).await {
+            match destination.find_blob(here, &blob).await {
+                Ok(found) => Ok(found == Presence::Whole),
                 Err(error) if is_hidden(&error) => Ok(false),
-                other => other,
+                Err(error) => Err(error),
             }
         };
         self.looks.share(key, look).await

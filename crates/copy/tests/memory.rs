@@ -99,6 +99,7 @@ async fn memory_stays_flat_while_a_large_layer_passes_through_in_every_way() {
             destination: &destination,
             destination_repository: &repository,
             tag: &tag,
+            is_damaged: false,
         };
         let moved =
             Copier::default().copy(&job, &Progress::default(), (), async || {}).await.expect("copied");

@@ -17,18 +17,36 @@ use crate::transport::{Exchange, LEAST, Pace};
 const FRUITLESS_LIMIT: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
+/// What a repository shows of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// Something of another size: a file that was cut short, or a manifest that tells the wrong size.
+    Damaged,
+    /// The blob, as far as a look tells.
+    Whole,
+}
+
 impl Registry {
-    /// Whether the repository holds the blob.
+    /// What the repository shows of the blob.
     ///
     /// # Errors
     /// Any [`Error`] but absence.
-    pub async fn blob_exists(&self, repository: &Repository, digest: &Digest) -> Result<bool, Error> {
+    pub async fn find_blob(&self, repository: &Repository, blob: &Blob) -> Result<Presence, Error> {
         let purpose = Purpose::pull(Action::FindBlob, repository);
-        match self.send(&purpose, self.blob_request(Method::HEAD, repository, digest)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_absence() => Ok(false),
+        match self.send(&purpose, self.blob_request(Method::HEAD, repository, &blob.digest)).await {
+            Ok(exchange) => {
+                let size = exchange.header(CONTENT_LENGTH).and_then(|size| size.parse::<u64>().ok());
+                // Some gateways take the length of an answer without a body for 0.
+                let is_whole = size.is_none_or(|size| size == 0 || size == blob.size);
+                Ok(if is_whole { Presence::Whole } else { Presence::Damaged })
+            }
+            Err(error) if error.is_absence() => Ok(Presence::Absent),
             // A storage that takes the signature for a GET only has not told; to move the blob again is safe.
-            Err(error) if error.answer().is_some_and(|answer| answer.elsewhere.is_some()) => Ok(false),
+            Err(error) if error.answer().is_some_and(|answer| answer.elsewhere.is_some()) => {
+                Ok(Presence::Absent)
+            }
             Err(error) => Err(error),
         }
     }

@@ -17,7 +17,7 @@ use crate::error::{Action, Cause, Error};
 use crate::manifest::{self, Descriptor, Hasher, MANIFEST_LIMIT, Manifest, ManifestRef};
 use crate::quirks;
 use crate::token::{Challenge, Keeper, Proof, Scope, refusal};
-use crate::transport::{Exchange, Home, Pass, Payload, Request, Transport, VERIFY_TIMEOUT, host_of};
+use crate::transport::{Exchange, Home, MANIFEST_TIMEOUT, Pass, Payload, Request, Transport, host_of};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// Without a proof, with a kept token or the login, with a fresh one or the login again, and once more when
@@ -203,7 +203,7 @@ impl Registry {
             .map_err(|_| self.error(&purpose, Cause::Protocol("a media type that is none".to_owned())))?;
         request.headers.insert(CONTENT_TYPE, media_type);
         request.body = Payload::Bytes(manifest.bytes.clone());
-        request.patience = Some(VERIFY_TIMEOUT);
+        request.patience = Some(MANIFEST_TIMEOUT);
         self.send(&purpose, request).await.map(drop)
     }
 

@@ -12,7 +12,7 @@ mod token;
 mod transport;
 mod upload;
 
-pub use blob::SourceBody;
+pub use blob::{Presence, SourceBody};
 pub use client::Registry;
 pub use docker_config::{DockerConfig, DockerConfigError};
 pub use error::{Action, Answer, Cause, Error, Hint, Side};

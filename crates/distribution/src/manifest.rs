@@ -49,10 +49,10 @@ impl fmt::Display for ManifestRef {
     }
 }
 
-/// What a registry says about a manifest (OCI image spec, "Descriptor").
+/// What a registry or an index says about a manifest (OCI image spec, "Descriptor").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// As the registry tells it.
+    /// As it is told.
     pub media_type: String,
     /// Of the manifest's bytes.
     pub digest: Digest,
@@ -82,8 +82,8 @@ pub enum Content {
     },
     /// An index (or Docker's manifest list).
     Index {
-        /// The manifests it names.
-        manifests: Vec<Digest>,
+        /// The manifests it names, each with the size that it should have.
+        manifests: Vec<Descriptor>,
     },
 }
 
@@ -189,7 +189,10 @@ fn index(bytes: &[u8]) -> Result<Content, ManifestError> {
     if fields.manifests.len() > NAMES_LIMIT {
         return Err(ManifestError::TooMany);
     }
-    let manifests = fields.manifests.iter().map(|child| blob(child).map(|blob| blob.digest));
+    let manifests = fields.manifests.into_iter().map(|child| {
+        let Blob { digest, size } = blob(&child)?;
+        Ok(Descriptor { media_type: child.media_type, digest, size })
+    });
     Ok(Content::Index { manifests: manifests.collect::<Result<_, _>>()? })
 }
 

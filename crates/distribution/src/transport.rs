@@ -31,8 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing, or less than [`LEAST`] bytes, may come or go on a body.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a registry may work on what it has wholly received: it reads a large blob again to verify it.
+/// How long a registry may work on a blob that it has wholly received: it reads a large one again to verify it.
 pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a registry may work on a manifest: it looks for all that the manifest names.
+pub(crate) const MANIFEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// Idle connections are let go before most servers and gateways would (nginx: 75 s).
 const POOL_IDLE: Duration = Duration::from_secs(60);
 /// As many as looks at one registry at once, with either login.

@@ -95,6 +95,21 @@ fn index_that_names_a_missing_child_is_missing_something() {
 }
 
 #[test]
+fn index_that_tells_another_size_of_a_child_is_corrupt() {
+    on_stage(Setup::default(), async |stage| {
+        let mut image = Image::two_platforms(Family::Oci)?;
+        let child = image.children[1].digest.clone();
+        let mut index: Value = serde_json::from_slice(&image.manifest)?;
+        index["manifests"][1]["size"] = json!(image.children[1].manifest.len() + 1);
+        image.manifest = Bytes::from(serde_json::to_vec(&index)?);
+        image.digest = digest(&image.manifest);
+        let built = stage.build(image).await?;
+        stage.push(&built).await?.failed_after(1, "source_corrupt")?.says(&child)?;
+        Ok(())
+    });
+}
+
+#[test]
 fn blob_that_is_missing_is_missing() {
     on_stage(Setup::default(), async |stage| {
         let built = stage.build(Image::small()?).await?;
@@ -123,7 +138,7 @@ fn manifest_over_the_size_limit_is_too_large() {
         let built = stage.build(Image::small()?).await?;
         let larger = change(|reply| reply.body.resize((4 << 20) + 1, b' '));
         stage.from.always(get(format!("*/manifests/{}", built.image.digest)), larger);
-        stage.push(&built).await?.failed_after(1, "too_large")?;
+        stage.push(&built).await?.failed_after(1, "too_large")?.says("Drayage takes")?;
         Ok(())
     });
 }

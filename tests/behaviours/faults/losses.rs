@@ -1,5 +1,7 @@
 //! What was lost at the destination behind our back: a push that is asked for again finds it out and mends it.
 
+use std::fs::{self, File};
+
 use anyhow::{Context, Result, ensure};
 use harness::faults::{Setup, Stage, any, head, on_stage, put};
 use harness::image::{Family, Image};
@@ -39,6 +41,24 @@ fn push_asked_for_again_brings_a_platform_that_was_lost() {
         let child = image.children.last().context("a platform")?;
         stage.enterprise.delete(&stage.repository(), &child.digest).await?;
         stage.push(&built).await?.succeeded_after(1)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn push_asked_for_again_tells_of_a_blob_that_was_cut_short_and_succeeds_when_it_is_deleted() {
+    on_stage(Setup { tries: 20, ..Setup::default() }, async |stage| {
+        let built = stage.build(Image::small()?).await?;
+        stage.push(&built).await?.succeeded_after(1)?;
+        let cut = built.image.blobs.last().context("a layer")?;
+        let file = stage.enterprise.blob_file(&cut.digest)?;
+        File::options().write(true).open(&file)?.set_len(cut.bytes.len() as u64 / 2)?;
+        stage.ask(&built).await?;
+        let waiting = stage.waits(&built, "destination_unreachable").await?;
+        let message = waiting["status_message"].as_str().unwrap_or_default();
+        ensure!(message.contains(&cut.digest) && message.contains("storage is damaged"), "{waiting}");
+        fs::remove_file(&file)?;
+        stage.over(&built).await?.succeeded()?;
         Ok(())
     });
 }

@@ -71,6 +71,23 @@ fn upload_that_is_to_go_to_another_host_takes_no_login_there() {
 }
 
 #[test]
+fn upload_that_is_redirected_to_another_host_does_not_follow_and_names_it() {
+    on_stage(Setup::default(), async |stage| {
+        let other = Proxy::alone().await?;
+        let away = answer(307).with("location", elsewhere(&other));
+        for when in [put("*/manifests/*"), put("*/blobs/uploads/*")] {
+            stage.to.behave();
+            stage.to.always(when, away.clone());
+            let built = stage.build(Image::builder().random_layer(1000)?.finish()?).await?;
+            let there = other.host().replace("127.0.0.1", "localhost");
+            stage.push(&built).await?.failed_after(1, "unsupported")?.says(&there)?;
+        }
+        ensure!(other.count(&any("*")) == 0, "{}", other.transcript());
+        Ok(())
+    });
+}
+
+#[test]
 fn redirects_in_a_circle_end_as_unsupported() {
     on_stage(Setup::default(), async |stage| {
         let built = stage.build(Image::small()?).await?;

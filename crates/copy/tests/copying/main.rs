@@ -60,6 +60,7 @@ async fn copy_with(
         destination,
         destination_repository,
         tag: &tag,
+        is_damaged: false,
     };
     match copier.look(&job).await? {
         true => Ok(Moved::default()),

@@ -22,10 +22,16 @@ impl Error {
     /// This error as the end of a try.
     pub fn failure(&self, side: Side) -> Failure {
         let reason = self.reason(side);
-        let answered = matches!(self.cause, Cause::Status(_) | Cause::Mismatch { .. });
+        let answered = matches!(self.cause, Cause::Status(_));
         let advice = match reason {
+            Reason::DestinationUnreachable if self.is_mismatch() => {
+                "The registry's storage is damaged; have what it holds of that digest deleted, then push again."
+            }
             Reason::DestinationUnreachable if answered => {
                 "The registry is there and answers otherwise than it should; its own log may say why."
+            }
+            Reason::TooLarge if matches!(self.cause, Cause::TooLarge { .. }) => {
+                "That is the most that Drayage takes of it; build the image with fewer parts."
             }
             reason => advice(reason),
         };
@@ -186,7 +192,9 @@ fn advice(reason: Reason) -> &'static str {
         Reason::ScanBlocked => {
             "The registry withholds the image until its scan is over or its policy is met."
         }
-        Reason::RateLimited => "The registry asks for fewer requests; the next try waits for that.",
+        Reason::RateLimited => {
+            "The registry asks for fewer requests; every try waits for as long as it asks."
+        }
         Reason::StorageFull => "Make room in the registry, or raise its quota.",
         Reason::Certificate => {
             "Give the issuing authority with --trusted-ca-file, or correct the certificate's names or dates."

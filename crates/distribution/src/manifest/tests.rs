@@ -42,7 +42,8 @@ fn an_index_without_a_media_type_is_an_index_of_the_type_the_registry_told() {
     ] {
         let manifest = read(text.clone(), told).expect("an index");
         assert_eq!(manifest.media_type, media_type);
-        assert_eq!(manifest.content, Content::Index { manifests: vec![A.parse().expect("legal")] });
+        let Content::Index { manifests } = manifest.content else { panic!("an index") };
+        assert_eq!(manifests.iter().map(|child| child.digest.as_str()).collect::<Vec<_>>(), [A]);
     }
 }
 

@@ -265,22 +265,25 @@ async fn attempt(
     answer.map_err(Failed::Request)
 }
 
-/// Where the answer sends the request, if it does and the request can follow.
+/// Where the answer sends the request, if it does.
 fn redirect(response: &Response, request: &Request, url: &Url) -> Result<Option<Url>, Cause> {
     let reads = matches!(request.method, Method::GET | Method::HEAD);
-    let follows = match response.status() {
-        // A body never follows: it may hold a login, or be gone.
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => request.is_empty(),
-        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => reads,
-        _ => false,
+    let why_not = match response.status() {
+        // A body may hold a login, or be gone.
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+            (!request.is_empty()).then_some("what is uploaded does not follow a redirect")
+        }
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
+            (!reads).then_some("only what is read follows such a redirect")
+        }
+        _ => return Ok(None),
     };
-    if !follows {
-        return Ok(None);
-    }
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    match location.and_then(|location| url.join(location).ok()) {
-        Some(next) => Ok(Some(next)),
-        None => Err(Cause::Protocol("a redirect without a Location".to_owned())),
+    let next = location.and_then(|location| url.join(location).ok());
+    let next = next.ok_or_else(|| Cause::Protocol("a redirect without a Location".to_owned()))?;
+    match why_not {
+        Some(why) => Err(Cause::Misled { to: host_of(&next), why }),
+        None => Ok(Some(next)),
     }
 }
 

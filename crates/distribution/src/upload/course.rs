@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Upload;
+use crate::blob::Presence;
 use crate::client::{Purpose, Registry};
 use crate::error::{Cause, Error};
 use crate::manifest::Blob;
@@ -212,7 +213,9 @@ impl Registry {
     async fn has_arrived(&self, purpose: &Purpose<'_>, fault: Fault, error: &Error, blob: &Blob) -> bool {
         let unanswered = matches!(fault, Fault::Lost | Fault::Stalled) || error.is_absence();
         match purpose.repository.filter(|_| unanswered) {
-            Some(repository) => self.blob_exists(repository, &blob.digest).await.unwrap_or(false),
+            Some(repository) => {
+                self.find_blob(repository, blob).await.is_ok_and(|found| found == Presence::Whole)
+            }
             None => false,
         }
     }

@@ -1,11 +1,11 @@
 //! Claims about where a registry may lead us, and what goes along.
 
-use distribution::{Cause, Error, ManifestRef};
+use distribution::{Cause, Error, ManifestRef, Presence};
 use domain::push::Reason;
 
 use crate::scripted::{Reply, Scripted};
 use crate::tls::{secure, trusting};
-use crate::{digest_of, failure, registry, repository, tag, upload};
+use crate::{blob_of, digest_of, failure, registry, repository, tag, upload};
 
 fn why(error: &Error) -> &'static str {
     match error.cause {
@@ -148,7 +148,10 @@ async fn a_storage_that_forbids_a_look_leaves_it_open_whether_the_blob_is_there(
     let there = storage.host.clone();
     let server = redirecting(move |_| format!("http://{there}/")).await;
     let registry = registry(&server.host, Some(("ann", "hunter2")));
-    assert!(!registry.blob_exists(&repository(), &digest_of(b"layer")).await.expect("an answer"));
+    assert_eq!(
+        registry.find_blob(&repository(), &blob_of(b"layer")).await.expect("an answer"),
+        Presence::Absent
+    );
 }
 
 #[tokio::test]

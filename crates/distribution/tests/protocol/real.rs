@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use distribution::{Cause, Content, Manifest, ManifestRef, Mounted};
+use distribution::{Cause, Content, Manifest, ManifestRef, Mounted, Presence};
 use domain::push::Reason;
 use futures_util::future::ready;
 use futures_util::stream;
@@ -32,12 +32,18 @@ async fn what_was_written_is_read_back_byte_for_byte() {
     let (config, layer) = (b"{}".as_slice(), vec![7; 100_000]);
     let manifest = image(config, &layer);
     assert_eq!(registry.resolve(&repository(), &tag("v1")).await.expect("an answer"), None);
-    assert!(!registry.blob_exists(&repository(), &digest_of(&layer)).await.expect("an answer"));
+    assert_eq!(
+        registry.find_blob(&repository(), &blob_of(&layer)).await.expect("an answer"),
+        Presence::Absent
+    );
     upload(&registry, config).await.expect("taken");
     upload(&registry, &layer).await.expect("taken");
     registry.put_manifest(&repository(), &tag("v1"), &manifest).await.expect("taken");
 
-    assert!(registry.blob_exists(&repository(), &digest_of(&layer)).await.expect("an answer"));
+    assert_eq!(
+        registry.find_blob(&repository(), &blob_of(&layer)).await.expect("an answer"),
+        Presence::Whole
+    );
     assert_eq!(registry.blob_bytes(&repository(), &digest_of(config), 10).await.expect("bytes"), config);
     let found = registry.resolve(&repository(), &tag("v1")).await.expect("an answer").expect("there");
     assert_eq!((found.digest, found.size), (manifest.digest.clone(), manifest.bytes.len() as u64));
@@ -82,7 +88,7 @@ async fn a_blob_is_mounted_where_it_lies_and_an_upload_is_offered_where_not() {
     upload(&registry, b"layer").await.expect("taken");
     let mounted = registry.mount(&other, &repository(), &digest_of(b"layer")).await.expect("an answer");
     assert!(matches!(mounted, Mounted::Yes), "{mounted:?}");
-    assert!(registry.blob_exists(&other, &digest_of(b"layer")).await.expect("an answer"));
+    assert_eq!(registry.find_blob(&other, &blob_of(b"layer")).await.expect("an answer"), Presence::Whole);
     let absent = registry.mount(&other, &repository(), &digest_of(b"absent")).await.expect("an answer");
     let Mounted::Upload(session) = absent else { panic!("{absent:?}") };
     let read = |_| ready(Ok(stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"absent"))])));
@@ -96,7 +102,10 @@ async fn a_blob_with_other_bytes_than_its_digest_is_refused_by_the_registry() {
     let error = upload_as(&registry, &blob_of(b"right"), b"wrong").await.expect_err("refused");
     assert!(error.to_string().contains("uploading a blob to acme/algorithms/x"), "{error}");
     assert_eq!(failure(&error, "hunter2").reason, Reason::DestinationUnreachable);
-    assert!(!registry.blob_exists(&repository(), &digest_of(b"right")).await.expect("an answer"));
+    assert_eq!(
+        registry.find_blob(&repository(), &blob_of(b"right")).await.expect("an answer"),
+        Presence::Absent
+    );
 }
 
 #[tokio::test]
