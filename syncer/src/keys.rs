@@ -15,7 +15,7 @@ use clap::{Parser, ValueEnum};
 use cluster::{ClusterError, Kubernetes};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta};
 use runtime::Shutdown;
 use runtime::program::{ProcessArgs, UsageError};
 use store::DatabaseUrl;
@@ -122,8 +122,7 @@ impl Keys {
                 return Err(UsageError::new(lost).into());
             }
         }
-        let params = PostParams { field_manager: Some("drayage-syncer".to_owned()), ..PostParams::default() };
-        match api.create(&params, &self.fresh()?).await.map_err(ClusterError::of(name)) {
+        match cluster::make(api, name, "drayage-syncer", &self.fresh()?).await {
             Ok(made) => {
                 tracing::info!("made the Secret {name}");
                 Ok(made)

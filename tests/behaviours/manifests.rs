@@ -61,10 +61,10 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
     prove(async {
         let cluster = applied("default").await?;
         let needed = [
-            (SYNCER, "drayage", ["create", "", "secrets", ""]),
+            (SYNCER, "drayage", ["create", "", "secrets", "drayage-keys"]),
             (SYNCER, "drayage", ["get", "", "secrets", "drayage-keys"]),
             (SYNCER, "drayage", ["get", "", "secrets", "drayage-routes"]),
-            (WEBHOOK, "drayage", ["create", "", "secrets", ""]),
+            (WEBHOOK, "drayage", ["create", "", "secrets", "drayage-authority"]),
             (WEBHOOK, "drayage", ["update", "", "secrets", "drayage-tls"]),
             (WEBHOOK, "drayage", ["update", "", "secrets", "drayage-authority"]),
             (WEBHOOK, "drayage", ["get", "", "secrets", "drayage-routes"]),
@@ -74,6 +74,14 @@ fn service_accounts_may_do_what_they_need_and_no_more() {
             ensure!(may(&cluster, account, namespace, what).await?, "{account} may not {what:?}");
         }
         let excessive = [
+            (SYNCER, "drayage", ["create", "", "secrets", ""]),
+            (SYNCER, "drayage", ["create", "", "secrets", "another"]),
+            (SYNCER, "drayage", ["patch", "", "secrets", "another"]),
+            (WEBHOOK, "drayage", ["create", "", "secrets", ""]),
+            (WEBHOOK, "drayage", ["create", "", "secrets", "another"]),
+            (WEBHOOK, "drayage", ["create", "", "secrets", "drayage-keys"]),
+            (WEBHOOK, "drayage", ["patch", "", "secrets", "drayage-keys"]),
+            (SYNCER, "drayage", ["delete", "", "secrets", "drayage-keys"]),
             (SYNCER, "drayage", ["update", "", "secrets", "drayage-keys"]),
             (SYNCER, "drayage", ["get", "", "secrets", "drayage-authority"]),
             (SYNCER, "drayage", ["list", "", "secrets", ""]),

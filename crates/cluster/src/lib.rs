@@ -1,6 +1,8 @@
 //! How the cluster is reached: the flag `--kubernetes`, the client that it stands for, and what can go
-//! wrong on the way. The webhook and the syncer speak through it; nothing is found by guessing. What is
-//! asked of the API server is theirs.
+//! wrong on the way; and how one of several makes an object. The webhook and the syncer speak through it; nothing
+//! is found by guessing. What is asked of the API server is theirs.
+
+mod making;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +12,8 @@ use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+pub use making::make;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 

@@ -48,8 +48,10 @@ fn keys_are_made_once_and_all_who_ask_find_the_same() {
         let database = cluster.kubeconfig().with_file_name("drayage.db");
         let routes = || make_keys(&webhook, &database, &["drayage-routes"]);
         let all = || make_keys(&syncer, &database, &["drayage-keys", "drayage-routes"]);
-        let (first, second, third) = tokio::try_join!(routes(), all(), routes())?;
+        // Several who make it at once, for only one of them can.
+        let (first, second, third, fourth) = tokio::try_join!(routes(), all(), routes(), all())?;
         let again = all().await?;
+        ensure!(key(&fourth, "seal.key")? == key(&second, "seal.key")?, "two seal keys");
         for name in ["seal.key", "admin.key", "routes.key"] {
             ensure!(key(&second, name)? == key(&again, name)?, "{name}");
         }
@@ -59,6 +61,35 @@ fn keys_are_made_once_and_all_who_ask_find_the_same() {
         ensure!(key(&second, "admin.key")? != key(&second, "routes.key")?, "one key for both");
         let refused = make_keys(&webhook, &database, &["drayage-keys"]).await.err().context("a refusal")?;
         ensure!(format!("{refused:#}").contains("forbidden"), "{refused:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn whoever_makes_the_keys_can_make_and_read_no_other_secret() {
+    prove(async {
+        let (cluster, syncer, webhook) = stage().await?;
+        let another = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "another", "namespace": "drayage"},
+        });
+        let file = cluster.kubeconfig().with_file_name("another.json");
+        std::fs::write(&file, another.to_string())?;
+        let file = file.to_string_lossy();
+        for account in [syncer, webhook] {
+            let account = account.to_string_lossy();
+            for attempt in [
+                &["create", "-f", &*file][..],
+                &["apply", "--server-side", "-f", &*file],
+                &["get", "secret", "another"],
+                &["get", "secrets"],
+            ] {
+                let tried = cluster.kubectl(&[attempt, &["--kubeconfig", &*account]].concat()).await;
+                let refused = tried.err().with_context(|| format!("{attempt:?} as {account}"))?;
+                ensure!(format!("{refused:#}").contains("is forbidden"), "{refused:#}");
+            }
+        }
         Ok(())
     });
 }

@@ -17,6 +17,8 @@ pub(super) const AUTHORITY: Place =
 pub(super) const LEAF: Place =
     Place { name: "drayage-tls", kind: "kubernetes.io/tls", certificate: "tls.crt", key: "tls.key" };
 
+const PROGRAM: &str = "drayage-webhook";
+
 /// Where a certificate and its key are.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
@@ -70,13 +72,13 @@ impl Found {
     ) -> Result<(), ClusterError> {
         let Place { name, kind, .. } = self.place;
         let written = written.map(|(key, bytes)| (key.to_owned(), ByteString(bytes.to_vec())));
-        let params =
-            PostParams { field_manager: Some("drayage-webhook".to_owned()), ..PostParams::default() };
         match &self.secret {
             Some(secret) => {
                 let mut secret = secret.clone();
                 secret.data.get_or_insert_default().extend(written);
-                api.replace(name, &params, &secret).await
+                let params =
+                    PostParams { field_manager: Some(PROGRAM.to_owned()), ..PostParams::default() };
+                api.replace(name, &params, &secret).await.map_err(ClusterError::of(name))?;
             }
             None => {
                 let labels = [("app.kubernetes.io/managed-by", "drayage")];
@@ -93,10 +95,9 @@ impl Found {
                     data: Some(BTreeMap::from(written)),
                     ..Secret::default()
                 };
-                api.create(&params, &secret).await
+                cluster::make(api, name, PROGRAM, &secret).await?;
             }
         }
-        .map_err(ClusterError::of(name))?;
         Ok(())
     }
 }
