@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use harness::claim::{eventually, prove};
 use harness::cluster::Cluster;
+use harness::image::Image;
 use harness::scene::{COMMIT, Scene};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -190,6 +191,57 @@ fn pods_that_run_from_elsewhere_are_found_told_and_explained() {
             ])
             .await?;
         found(&scene, "stray", &[("unlabelled", "no webhook rewrote it")]).await
+    });
+}
+
+#[test]
+fn live_pod_whose_image_is_changed_is_judged_by_the_image_that_it_has_now() {
+    prove(async {
+        let (cluster, scene) = stage().await?;
+        push(&scene, &scene.registry, &scene.routed(&tag())).await?;
+        register_webhook(&cluster, &scene).await?;
+        eventually("a routed pod", async || {
+            let routed = cluster.get(&["get", "pod", "-n", RUNNERS, "runner"]).await;
+            let routed = match routed {
+                Ok(routed) => routed,
+                Err(_) => create(&cluster, &scene, RUNNERS, "runner", &tag()).await?,
+            };
+            ensure!(routed["spec"]["containers"][0]["image"] == scene.routed(&tag()), "{routed}");
+            Ok(())
+        })
+        .await?;
+
+        let (drayage, algorithm) = (&scene.drayage, &scene.algorithm);
+        scene.source.push(&Image::small()?, &algorithm.repository(), "next").await?;
+        let body = json!({"commitSha": "next", "registry_push_credentials": {"registry_id": scene.registry}});
+        let hash = drayage.compile(algorithm, &body).await?;
+        drayage.pushed(algorithm, &hash, &scene.registry).await?;
+        let routed = scene.routed(&format!(":{hash}"));
+        eventually("the next route", async || {
+            let pod = drayage.admit(&scene.pod(RUNNERS, &format!(":{hash}"))).await?.pod;
+            ensure!(pod["spec"]["containers"][0]["image"] == routed, "{pod}");
+            Ok(())
+        })
+        .await?;
+        let set = format!("runner={}/{}:{hash}", scene.source.host(), algorithm.repository());
+        cluster.kubectl(&["set", "image", "-n", RUNNERS, "pod/runner", &set]).await?;
+        let pod = cluster.get(&["get", "pod", "-n", RUNNERS, "runner"]).await?;
+        ensure!(pod["spec"]["containers"][0]["image"] == routed, "{pod}");
+        let report = pod["metadata"]["annotations"]["drayage.dev/routed"].as_str();
+        ensure!(
+            report.is_some_and(|report| report.contains(COMMIT)),
+            "an update patches images alone: {pod}"
+        );
+        found(&scene, "routed", &[("runner", &format!("{hash} is pulled as {routed}"))]).await?;
+        found(&scene, "stray", &[]).await?;
+
+        // What it does not run any more moves alone.
+        let other =
+            drayage.register(&format!("{}/other", scene.enterprise.url()), Some(&scene.pusher)).await?;
+        push(&scene, &other, &scene.routed(&tag()).replace("/inspected/", "/other/")).await?;
+        create(&cluster, &scene, RUNNERS, "later", &tag()).await?;
+        found(&scene, "routed", &[("runner", &hash), ("later", COMMIT)]).await?;
+        found(&scene, "stray", &[]).await
     });
 }
 
