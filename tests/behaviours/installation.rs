@@ -1,7 +1,10 @@
 //! An overlay of the manifests, applied to a real cluster of one node: everything becomes ready, and
-//! a pod of a labelled namespace runs from the enterprise's registry. `keys` tries who makes the keys.
+//! a pod of a labelled namespace runs from the enterprise's registry. `keys` tries who makes the keys,
+//! `losses` what is refused when something goes.
 
+pub(crate) mod creations;
 mod keys;
+mod losses;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -46,6 +49,10 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        Ok(serde_json::from_str(&self.ask(method, path, body).await?)?)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<String> {
         let request = self.client.request(method, format!("https://{API}/v1/{path}"));
         let request = request.header("authorization", format!("Simple {}", self.key));
         let request = match body {
@@ -55,7 +62,7 @@ impl Api {
         let response = request.send().await?;
         let (status, text) = (response.status(), response.text().await?);
         ensure!(status.is_success(), "{path}: {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
+        Ok(text)
     }
 }
 
@@ -73,7 +80,10 @@ pub(crate) struct Installed {
 
 impl Installed {
     pub(crate) async fn from(overlay: &str) -> Result<Self> {
-        let node = Node::start().await?;
+        Self::on(Node::start().await?, overlay).await
+    }
+
+    async fn on(node: Node, overlay: &str) -> Result<Self> {
         let login = Login::new("reader")?;
         let (source, enterprise) =
             tokio::try_join!(node.registry(Vec::new()), node.registry(vec![login.clone()]))?;

@@ -1,10 +1,11 @@
 //! The table "When something is gone" of docs/operations.md: what becomes of new pods, pushes and statuses,
-//! through a real API server that calls the webhook. `installation` and `upgrade` take pods
-//! away on a real node.
+//! through a real API server that calls the webhook. `installation`, its `losses` and
+//! `upgrade` take away pods and nodes.
 
 use anyhow::{Context, Result, ensure};
 use harness::claim::{eventually, prove};
 use harness::cluster::{Administrator, Cluster};
+use harness::node;
 use harness::scene::{COMMIT, Scene};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
@@ -82,6 +83,10 @@ fn without_the_database_pods_are_routed_and_nothing_is_promised() {
         stage.pod_is_routed().await?;
         let asked = stage.ask_again().await?;
         ensure!(asked == 503, "{asked}");
+        // Another one would have to load the routes first.
+        let anew = webhook.beside().await?;
+        let (status, text) = anew.admin("/readyz").await?;
+        ensure!(status == 503, "{status}: {text}");
         Ok(())
     });
 }
@@ -112,6 +117,10 @@ fn without_any_registry_pods_are_routed_and_pushes_wait_with_a_reason() {
         stage.pod_is_routed().await?;
         let asked = stage.ask_again().await?;
         ensure!(asked == 204, "{asked}");
+        let compiled =
+            stage.scene.drayage.compile(&stage.scene.algorithm, &json!({"commitSha": "next"})).await;
+        let refused = compiled.err().context("a compile without the source registry")?;
+        ensure!(format!("{refused:#}").contains("source_unreachable"), "{refused:#}");
         eventually("the reason", async || {
             let status = stage.status().await?;
             ensure!(status["reason"] == "destination_unreachable", "{status}");
@@ -123,6 +132,37 @@ fn without_any_registry_pods_are_routed_and_pushes_wait_with_a_reason() {
         stage.scene.source.restart().await?;
         stage.push_is("succeeded").await?;
         Ok(())
+    });
+}
+
+#[test]
+fn pods_wait_for_an_image_whose_registry_is_down_and_those_that_run_stay() {
+    node::prove(async {
+        let mut stage = node::Stage::set().await?;
+        let pod = |name: &str| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": node::Stage::NAMESPACE, "labels": {"run": name}},
+                "spec": {"containers": [{"name": "algorithm", "image": stage.written}]},
+            })
+        };
+        let (running, waiting) = (pod("running"), pod("waiting"));
+        stage.node.cluster.create(&running).await?;
+        stage.runs("run=running", "algorithm").await?;
+        stage.scene.enterprise.stop();
+        stage.node.cluster.create(&waiting).await?;
+        eventually("the wait", async || {
+            let pod = ["get", "pod", "-n", node::Stage::NAMESPACE, "waiting"];
+            let status = stage.node.cluster.get(&pod).await?["status"].take();
+            let reason = &status["containerStatuses"][0]["state"]["waiting"]["reason"];
+            ensure!(reason == "ImagePullBackOff", "{status}");
+            Ok(())
+        })
+        .await?;
+        stage.runs("run=running", "algorithm").await?;
+        stage.scene.enterprise.restart().await?;
+        stage.runs("run=waiting", "algorithm").await
     });
 }
 

@@ -6,6 +6,7 @@ mod files;
 mod injector;
 mod installation;
 mod machine;
+mod second;
 mod stage;
 
 use std::ffi::OsString;
@@ -21,18 +22,16 @@ use crate::image::Image;
 use crate::process::Process;
 use crate::registry::{Login, Registry};
 
+use machine::{FIRST, Member};
+
 pub use injector::Injector;
 pub use installation::Installation;
-pub use machine::prove;
+pub use machine::{crash, prove};
+pub use second::Second;
 pub use stage::{Stage, of_template, template, workload};
 
 /// The folder of the cache where `scripts/prepare` puts containerd.
 const BUILT: &str = "containerd-v2.1.9";
-
-/// Where kubelet and containerd meet.
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
-/// What the node is called.
-const NAME: &str = "node";
 
 /// A cluster of one node that runs.
 #[derive(Debug)]
@@ -54,33 +53,36 @@ impl Node {
         let (cluster, images) =
             tokio::try_join!(Cluster::start_for(Some(machine::ADDRESS)), Registry::open())?;
         images.push(&Image::builder().program()?.finish()?, "pause", "1").await?;
-        files::write(&cluster, &plugins, &format!("{}/pause:1", images.host()))?;
-        let containerd = containerd(&cluster).await?;
-        let kubelet = kubelet(&cluster)?;
+        FIRST.write(&cluster, &plugins, &pause(&images))?;
+        let containerd = containerd(&FIRST, &cluster).await?;
+        let kubelet = kubelet(&FIRST, &cluster)?;
         let parts = vec![controllers(&cluster)?, scheduler(&cluster)?, proxy(&cluster)?];
         let node = Self { cluster, containerd, kubelet, parts, images };
+        node.is_ready(&FIRST).await.with_context(|| node.log())?;
+        Ok(node)
+    }
+
+    async fn is_ready(&self, member: &Member) -> Result<()> {
         eventually("the node to be ready", async || {
-            let node = node.cluster.get(&["get", "node", NAME]).await?;
+            let node = self.cluster.get(&["get", "node", member.name]).await?;
             ensure!(condition(&node)?["status"] == "True", "{node}");
             ensure!(node["spec"]["taints"].is_null(), "{}", node["spec"]["taints"]);
             Ok(())
         })
         .await
-        .with_context(|| node.log())?;
-        Ok(node)
     }
 
     /// Restarts the machine, as far as pods can tell: whatever runs in them ends, and kubelet and
     /// containerd begin anew.
     pub async fn restart(&mut self) -> Result<()> {
-        let before = self.cluster.get(&["get", "node", NAME]).await?;
+        let before = self.cluster.get(&["get", "node", FIRST.name]).await?;
         self.kubelet.kill()?;
-        machine::end_pods()?;
+        FIRST.end_pods()?;
         self.containerd.kill()?;
-        self.containerd = containerd(&self.cluster).await?;
-        self.kubelet = kubelet(&self.cluster)?;
+        self.containerd = containerd(&FIRST, &self.cluster).await?;
+        self.kubelet = kubelet(&FIRST, &self.cluster)?;
         eventually("the node to be ready again", async || {
-            let node = self.cluster.get(&["get", "node", NAME]).await?;
+            let node = self.cluster.get(&["get", "node", FIRST.name]).await?;
             let (condition, before) = (condition(&node)?, condition(&before)?);
             ensure!(condition["status"] == "True", "{condition}");
             ensure!(condition["lastHeartbeatTime"] != before["lastHeartbeatTime"], "{condition}");
@@ -137,7 +139,12 @@ fn network_plugins() -> Result<PathBuf, Missing> {
     folder.ok_or_else(|| Missing::new("CNI plugins", "apt-get install containernetworking-plugins"))
 }
 
-async fn containerd(cluster: &Cluster) -> Result<Process> {
+/// What a sandbox runs.
+fn pause(images: &Registry) -> String {
+    format!("{}/pause:1", images.host())
+}
+
+async fn containerd(member: &Member, cluster: &Cluster) -> Result<Process> {
     program("runc", "apt-get install runc")?;
     program("iptables", "apt-get install iptables")?;
     let folder = cache(BUILT);
@@ -149,17 +156,19 @@ async fn containerd(cluster: &Cluster) -> Result<Process> {
     let mut path = OsString::from(&folder);
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    command.env("PATH", path).arg("--config").arg(cluster.file(files::CONTAINERD));
+    command.env("PATH", path).arg("--config").arg(member.containerd(cluster));
     let mut containerd = Process::start(command)?;
     // Its socket takes calls before that, and refuses them, at which a kubelet ends.
     containerd.line("it serves", |line| line.contains("successfully booted").then_some(())).await?;
     Ok(containerd)
 }
 
-fn kubelet(cluster: &Cluster) -> Result<Process> {
-    let mut command = part(cluster, "kubelet", "node")?;
-    command.arg("--config").arg(cluster.file(files::KUBELET));
-    command.args(["--hostname-override", NAME, "--node-ip", machine::ADDRESS]);
+fn kubelet(member: &Member, cluster: &Cluster) -> Result<Process> {
+    let mut command = part(cluster, "kubelet", member.name)?;
+    command.arg("--config").arg(member.kubelet(cluster));
+    command.arg(format!("--root-dir=/var/lib/{}/kubelet", member.name));
+    command.arg(format!("--cert-dir=/var/lib/{}/certificates", member.name));
+    command.args(["--hostname-override", member.name, "--node-ip", member.address]);
     Process::start(command)
 }
 
@@ -181,7 +190,7 @@ fn scheduler(cluster: &Cluster) -> Result<Process> {
 
 fn proxy(cluster: &Cluster) -> Result<Process> {
     let mut command = part(cluster, "kube-proxy", "proxy")?;
-    command.args(["--proxy-mode=iptables", "--hostname-override", NAME]);
+    command.args(["--proxy-mode=iptables", "--hostname-override", FIRST.name]);
     // Pods meet on one bridge, where an answer would pass the Service's translation by.
     command.args(["--masquerade-all", "--conntrack-max-per-core=0"]);
     Process::start(command)

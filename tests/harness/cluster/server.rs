@@ -23,7 +23,8 @@ const USERS: &str = "admin,admin,admin,system:masters\n\
                      scheduler,system:kube-scheduler,scheduler\n\
                      controllers,system:kube-controller-manager,controllers\n\
                      proxy,system:kube-proxy,proxy\n\
-                     node,system:node:node,node,system:nodes\n";
+                     node,system:node:node,node,system:nodes\n\
+                     other,system:node:other,other,system:nodes\n";
 
 /// A port that nobody listens on at this moment.
 fn free_port() -> Result<u16> {

@@ -2,16 +2,14 @@
 //! wherever they keep something: in the machine of the test these are empty and its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::{CONTAINERD as SOCKET, machine, shown};
+use super::machine::Member;
+use super::shown;
 use crate::cluster::Cluster;
-
-pub(super) const CONTAINERD: &str = "containerd.toml";
-pub(super) const KUBELET: &str = "kubelet.json";
 
 /// Where containerd looks up how to speak with a registry.
 const REGISTRIES: &str = "/run/registries";
@@ -26,25 +24,42 @@ pub(super) fn write_plain_http(host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes them beside the files of the control plane.
-pub(super) fn write(cluster: &Cluster, plugins: &Path, pause: &str) -> Result<()> {
-    let networks = cluster.file("networks");
-    fs::create_dir(&networks)?;
-    fs::write(networks.join("pods.conflist"), network().to_string())?;
-    fs::write(cluster.file(CONTAINERD), containerd(&shown(plugins), &shown(&networks), pause))?;
-    fs::write(cluster.file(KUBELET), kubelet(cluster).to_string())?;
-    Ok(())
+impl Member {
+    /// What containerd reads.
+    pub(super) fn containerd(&self, cluster: &Cluster) -> PathBuf {
+        cluster.file(&format!("{}-containerd.toml", self.name))
+    }
+
+    /// What kubelet reads.
+    pub(super) fn kubelet(&self, cluster: &Cluster) -> PathBuf {
+        cluster.file(&format!("{}-kubelet.json", self.name))
+    }
+
+    /// Where the two meet.
+    fn socket(&self) -> String {
+        format!("/run/{}/containerd.sock", self.name)
+    }
+
+    /// Writes them beside the files of the control plane.
+    pub(super) fn write(&self, cluster: &Cluster, plugins: &Path, pause: &str) -> Result<()> {
+        let networks = cluster.file(&format!("{}-networks", self.name));
+        fs::create_dir(&networks)?;
+        fs::write(networks.join("pods.conflist"), network(self).to_string())?;
+        fs::write(self.containerd(cluster), containerd(self, &shown(plugins), &shown(&networks), pause))?;
+        fs::write(self.kubelet(cluster), kubelet(self, cluster).to_string())?;
+        Ok(())
+    }
 }
 
-fn network() -> serde_json::Value {
-    let ranges = json!([[{"subnet": machine::PODS}]]);
+fn network(member: &Member) -> serde_json::Value {
+    let ranges = json!([[{"subnet": member.pods}]]);
     json!({
         "cniVersion": "1.0.0",
-        "name": "pods",
+        "name": member.bridge,
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": machine::BRIDGE,
+                "bridge": member.bridge,
                 "isDefaultGateway": true,
                 "hairpinMode": true,
                 "ipMasq": true,
@@ -55,11 +70,16 @@ fn network() -> serde_json::Value {
     })
 }
 
-fn containerd(plugins: &str, networks: &str, pause: &str) -> String {
+fn containerd(member: &Member, plugins: &str, networks: &str, pause: &str) -> String {
+    let (name, socket) = (member.name, member.socket());
     // Without CAP_SYS_RESOURCE nobody may make a process less likely to be killed than himself.
     format!(
         "version = 2\n\
-         [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"/run/opt\"\n\
+         root = \"/var/lib/{name}/containerd\"\n\
+         state = \"/run/{name}\"\n\
+         [grpc]\naddress = \"{socket}\"\n\
+         [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"/run/{name}/opt\"\n\
+         [plugins.\"io.containerd.nri.v1.nri\"]\ndisable = true\n\
          [plugins.\"io.containerd.grpc.v1.cri\"]\n\
          sandbox_image = \"{pause}\"\n\
          restrict_oom_score_adj = true\n\
@@ -71,15 +91,19 @@ fn containerd(plugins: &str, networks: &str, pause: &str) -> String {
     )
 }
 
-fn kubelet(cluster: &Cluster) -> serde_json::Value {
+fn kubelet(member: &Member, cluster: &Cluster) -> serde_json::Value {
+    let [port, health] = member.ports;
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
         "authorization": {"mode": "AlwaysAllow"},
-        "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
+        "containerRuntimeEndpoint": format!("unix://{}", member.socket()),
+        "port": port,
+        "healthzPort": health,
+        "podLogsDir": format!("/var/log/{}", member.name),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": machine::cgroup(),
+        "cgroupRoot": member.cgroup(),
         "failCgroupV1": false,
         "failSwapOn": false,
         "enforceNodeAllocatable": [],

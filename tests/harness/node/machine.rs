@@ -12,11 +12,33 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::claim::{self, Missing};
 
-/// Where pods meet, and with them whatever listens on the machine.
-pub(super) const BRIDGE: &str = "pods0";
-/// The machine's own address there.
+/// What one node has for itself.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// What the node is called.
+    pub(super) name: &'static str,
+    /// Where its pods meet.
+    pub(super) bridge: &'static str,
+    /// Its own address there.
+    pub(super) address: &'static str,
+    pub(super) pods: &'static str,
+    /// Where kubelet listens, and where it says how it is.
+    pub(super) ports: [u16; 2],
+}
+
+/// The node whose bridge is the machine's way to everything that listens on it.
+pub(super) const FIRST: Member =
+    Member { name: "node", bridge: "pods0", address: ADDRESS, pods: "10.88.0.0/16", ports: [10250, 10248] };
+/// The node that can be lost.
+pub(super) const SECOND: Member = Member {
+    name: "other",
+    bridge: "pods1",
+    address: "10.89.0.1",
+    pods: "10.89.0.0/16",
+    ports: [10260, 10258],
+};
+/// The machine's address.
 pub(super) const ADDRESS: &str = "10.88.0.1";
-pub(super) const PODS: &str = "10.88.0.0/16";
 
 /// Tells the test inside the folder that outlives it.
 const INSIDE: &str = "DRAYAGE_TEST_MACHINE";
@@ -32,19 +54,63 @@ pub fn prove(claim: impl Future<Output = Result<()>>) {
     }
 }
 
-/// The cgroup below which the machine's pods live.
-pub(super) fn cgroup() -> String {
+impl Member {
+    /// The cgroup below which its pods live.
+    pub(super) fn cgroup(&self) -> String {
+        format!("{}/{}", cgroup(), self.name)
+    }
+
+    /// Gives it a place on the machine.
+    pub(super) fn furnish(&self) -> Result<()> {
+        let Self { bridge, address, .. } = self;
+        run(&format!("ip link add {bridge} type bridge"))?;
+        run(&format!("ip address add {address}/16 dev {bridge}"))?;
+        run(&format!("ip link set {bridge} up"))?;
+        folders()?.iter().try_for_each(|folder| Ok(fs::create_dir(folder.join(self.name))?))
+    }
+
+    /// Kills whatever runs in its pods, as its end would.
+    pub(super) fn end_pods(&self) -> Result<()> {
+        end(folders()?.into_iter().map(|folder| folder.join(self.name)).collect())
+    }
+
+    /// Nobody is at its addresses any more, nor refuses a connection there.
+    pub(super) fn cut_off(&self) -> Result<()> {
+        run(&format!("ip link set {} down", self.bridge))
+    }
+}
+
+/// The cgroup of the machine.
+fn cgroup() -> String {
     let folder = env::var_os(INSIDE).map(PathBuf::from).unwrap_or_default();
     format!("/{}", folder.file_name().unwrap_or_default().display())
 }
 
-/// Kills whatever runs in the machine's pods, as its end would.
-pub(super) fn end_pods() -> Result<()> {
+/// Its folder in every hierarchy.
+fn folders() -> Result<Vec<PathBuf>> {
     let root = Path::new("/sys/fs/cgroup");
     let own = cgroup();
     let mut folders = vec![root.join(&own[1..])];
     // With version 1 of the cgroups there is one hierarchy a controller.
     folders.extend(fs::read_dir(root)?.flatten().map(|hierarchy| hierarchy.path().join(&own[1..])));
+    folders.retain(|folder| folder.is_dir());
+    Ok(folders)
+}
+
+/// Kills one process of a program, as a crash would.
+pub fn crash(program: &str) -> Result<()> {
+    for process in fs::read_dir("/proc")?.flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if line.split(|byte| *byte == 0).next() == Some(program.as_bytes()) {
+            let id = process.file_name().to_string_lossy().parse()?;
+            return Ok(kill_process(Pid::from_raw(id).context("a process")?, Signal::KILL)?);
+        }
+    }
+    bail!("no {program} runs")
+}
+
+/// Kills what runs in these cgroups and those below them.
+fn end(mut folders: Vec<PathBuf>) -> Result<()> {
     while let Some(folder) = folders.pop() {
         for process in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
             // It may have ended by itself meanwhile.
@@ -85,11 +151,9 @@ fn inside() -> Result<()> {
 /// Makes the machine usable: addresses, and empty folders where programs keep their state.
 fn furnish() -> Result<()> {
     run("ip link set lo up")?;
-    run(&format!("ip link add {BRIDGE} type bridge"))?;
-    run(&format!("ip address add {ADDRESS}/16 dev {BRIDGE}"))?;
-    run(&format!("ip link set {BRIDGE} up"))?;
+    FIRST.furnish()?;
     // The address of a Service is translated on its way, and without a route there is no way.
-    run(&format!("ip route add default dev {BRIDGE}"))?;
+    run(&format!("ip route add default dev {}", FIRST.bridge))?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     run("mount --make-rshared /")?;
     ["/run", "/var/lib", "/var/log"]
