@@ -40,6 +40,10 @@ fn a_webhook_elsewhere_follows_the_api_and_goes_on_without_it() {
         .await?;
         let image = drayage.admit(&pod).await?.pod["spec"]["containers"][0]["image"].clone();
         ensure!(image == routed.as_str(), "{image}");
+        // Another one knows nothing, and an empty table is no answer.
+        let anew = drayage.webhook.beside().await?;
+        let (status, text) = anew.admin("/readyz").await?;
+        ensure!(status == 503, "{status}: {text}");
         ensure!(!drayage.webhook.log().contains(&key), "the key is in the log");
         Ok(())
     });
