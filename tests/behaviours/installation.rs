@@ -131,6 +131,22 @@ impl Installed {
         Ok(image)
     }
 
+    /// The two webhooks that stay, once both are ready.
+    pub(crate) async fn webhooks(&self) -> Result<Vec<Value>> {
+        let pods = ["get", "pods", "-n", "drayage", "-l", "app.kubernetes.io/name=drayage-webhook"];
+        eventually("two webhooks", async || {
+            let mut pods = self.node.cluster.get(&pods).await?;
+            let mut pods = std::mem::take(pods["items"].as_array_mut().context("pods")?);
+            pods.retain(|pod| {
+                let stays = pod["metadata"]["deletionTimestamp"].is_null();
+                stays && pod["status"]["containerStatuses"][0]["ready"] == true
+            });
+            ensure!(pods.len() == 2, "{pods:?}");
+            Ok(pods)
+        })
+        .await
+    }
+
     /// Whether webhooks route a pod, whichever of them is asked.
     async fn is_routed(&self, image: &str) -> Result<()> {
         for _ in 0..8 {

@@ -14,22 +14,6 @@ use crate::installation::creations::Creations;
 /// So many pods at least, unless `CREATIONS` says otherwise; no fewer than while the restarts last.
 const CREATIONS: usize = 500;
 
-/// Waits until there are two webhooks that stay.
-async fn two_webhooks(installed: &Installed) -> Result<Vec<String>> {
-    let pods = ["get", "pods", "-n", "drayage", "-l", "app.kubernetes.io/name=drayage-webhook"];
-    eventually("two webhooks", async || {
-        let pods = installed.node.cluster.get(&pods).await?["items"].take();
-        let pods = pods.as_array().context("pods")?.iter();
-        let pods = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-        let ready = pods.filter(|pod| pod["status"]["containerStatuses"][0]["ready"] == true);
-        let names: Vec<_> =
-            ready.filter_map(|pod| Some(pod["metadata"]["name"].as_str()?.to_owned())).collect();
-        ensure!(names.len() == 2, "{names:?}");
-        Ok(names)
-    })
-    .await
-}
-
 /// Has both webhooks replaced by an upgrade, and each once more as a drain of its node would, kills the volume's
 /// pod, and waits until everything is ready again.
 async fn restart(installed: &Installed) -> Result<()> {
@@ -39,9 +23,10 @@ async fn restart(installed: &Installed) -> Result<()> {
     let volumes = ["delete", "pod", "-n", "drayage", "-l", "app.kubernetes.io/name=drayage"];
     node.cluster.kubectl(&[&volumes[..], &["--grace-period=0", "--force"]].concat()).await?;
     installation.ready(node, "drayage-webhook").await?;
-    for webhook in two_webhooks(installed).await? {
-        node.cluster.kubectl(&["delete", "pod", "-n", "drayage", &webhook, "--wait=false"]).await?;
-        two_webhooks(installed).await?;
+    for webhook in installed.webhooks().await? {
+        let name = webhook["metadata"]["name"].as_str().context("a name")?;
+        node.cluster.kubectl(&["delete", "pod", "-n", "drayage", name, "--wait=false"]).await?;
+        installed.webhooks().await?;
     }
     installation.ready(node, "drayage").await?;
     // The former ones answer until every node has heard that they go.
