@@ -112,7 +112,7 @@ impl PodExplanationView {
                 pod.images.iter().map(of_image).collect::<Vec<_>>().join(". ")
             }
             (None, Some(_)) => format!(
-                "{namespace}/{name} does not run, or names no image of the source registry and no destination: nothing of it is routed"
+                "{namespace}/{name} does not run, or has no image of a compiled algorithm and none in a registry: nothing of it is routed"
             ),
             (None, None) => format!(
                 "nothing is known of {namespace}/{name}: no drayage-syncer with --kubernetes has looked at the cluster yet"
