@@ -156,6 +156,16 @@ fn pod_of_a_shared_namespace_names_the_source_registry_only_with_its_label() {
         let debug = ["debug", "-n", "runners", "other", &image, "-c", "debugger", "--attach=false"];
         let refusal = cluster.kubectl(&debug).await.err().context("a debugger of the source registry")?;
         ensure!(format!("{refusal:#}").contains("needs the label"), "{refusal:#}");
+        // Taken away and made again it refuses the same pods, and no others.
+        let policy = "validatingadmissionpolicybinding,validatingadmissionpolicy";
+        cluster.kubectl(&["delete", policy, "drayage"]).await?;
+        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays/shared-namespaces");
+        let overlay = overlay.to_str().context("a path in UTF-8")?;
+        cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", overlay]).await?;
+        refused(&cluster, &pod("secret", &json!({}), SOURCE_IMAGE), "needs the label").await?;
+        let mut again = other;
+        again["metadata"]["name"] = "again".into();
+        cluster.create(&again).await?;
         Ok(())
     });
 }
