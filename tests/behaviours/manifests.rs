@@ -157,8 +157,16 @@ fn pod_of_a_shared_namespace_names_the_source_registry_only_with_its_label() {
         let refusal = cluster.kubectl(&debug).await.err().context("a debugger of the source registry")?;
         ensure!(format!("{refusal:#}").contains("needs the label"), "{refusal:#}");
         // Taken away and made again it refuses the same pods, and no others.
-        let policy = "validatingadmissionpolicybinding,validatingadmissionpolicy";
-        cluster.kubectl(&["delete", policy, "drayage"]).await?;
+        let objects =
+            ["validatingadmissionpolicybinding", "validatingadmissionpolicy", "mutatingwebhookconfiguration"];
+        cluster.kubectl(&["delete", &objects.join(","), "drayage"]).await?;
+        cluster.kubectl(&["delete", "configmap", "-n", "drayage", "drayage"]).await?;
+        eventually("the policy to be forgotten", async || {
+            let mut gone = pod("gone", &json!({}), SOURCE_IMAGE);
+            gone["metadata"]["generateName"] = "gone-".into();
+            cluster.create(&gone).await.map(drop)
+        })
+        .await?;
         let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays/shared-namespaces");
         let overlay = overlay.to_str().context("a path in UTF-8")?;
         cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", overlay]).await?;
