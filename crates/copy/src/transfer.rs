@@ -14,7 +14,7 @@ use crate::inventory::Held;
 use crate::leaders::Turn;
 use crate::limits::Share;
 use crate::progress::{Meter, Progress};
-use crate::{Copier, Job};
+use crate::{Copier, Job, is_hidden};
 
 /// Repositories that are asked for a mount before the blob is uploaded.
 const MOUNTS_LIMIT: usize = 2;
@@ -38,7 +38,12 @@ impl Transfer<'_> {
         let Job { destination, destination_repository: here, .. } = self.job;
         let held = self.destination.get(&blob.digest).cloned().unwrap_or_default();
         if held.here || self.cautious || self.job.is_damaged {
-            match self.find(&blob).await? {
+            // What was there a moment ago is there: the manifest is refused otherwise, and then all is looked for.
+            let found = match self.cautious || self.job.is_damaged {
+                true => self.find(&blob).await?,
+                false => self.copier.find(self.job, &blob).await.map_err(at_destination)?,
+            };
+            match found {
                 Presence::Whole => return Ok(self.present(&blob)),
                 Presence::Absent => self.forget(here, &blob.digest),
                 Presence::Damaged => return self.replace(&blob).await,
@@ -124,15 +129,18 @@ impl Transfer<'_> {
         inside.into_iter().chain(elsewhere).take(MOUNTS_LIMIT).collect()
     }
 
-    /// Mounts only what the source's own repository holds: a manifest may name any digest, and whoever
-    /// wrote it must not get another's layer for that.
+    /// Mounts only what the source's own repository holds: a manifest may name any digest, and whoever wrote
+    /// it must not get another's layer for that.
     async fn mount(&self, blob: &Blob, from: &Repository) -> Result<Mounted, Failure> {
         let Job { source, source_repository, destination, destination_repository: here, .. } = self.job;
         let _permit = self.copier.limits.permit(destination.host(), 0).await;
         if !self.source.get(&blob.digest).is_some_and(|held| held.here) {
-            let found = source.find_blob(source_repository, blob).await;
-            if found.map_err(|error| error.failure(Side::Source))? != Presence::Whole {
-                return Ok(Mounted::Absent);
+            match source.find_blob(source_repository, blob).await {
+                Ok(Presence::Whole) => {}
+                // What cannot be read there an upload will tell.
+                Ok(Presence::Absent | Presence::Damaged) => return Ok(Mounted::Absent),
+                Err(error) if is_hidden(&error) => return Ok(Mounted::Absent),
+                Err(error) => return Err(error.failure(Side::Source)),
             }
             self.copier.inventory.note(source.host(), source_repository, &blob.digest);
         }

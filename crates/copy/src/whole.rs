@@ -2,7 +2,7 @@
 //! for. Asked where somebody doubts it; else the two answers of a look are believed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use distribution::{Blob, Error, Manifest, Presence, Side};
@@ -21,26 +21,39 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// A blob in a repository of a host.
 type Key = (String, Repository, Digest);
 
-/// The blobs that were looked for a moment ago, each once for everybody.
+/// The blobs that were looked for and found a moment ago, each once for everybody.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Looks(Arc<Mutex<HashMap<Key, Arc<Look>>>>);
 
 #[derive(Debug)]
 struct Look {
     began: Instant,
-    found: OnceCell<bool>,
+    found: OnceCell<Presence>,
 }
 
 impl Looks {
     /// What came of the look under way, of the last one a moment ago, or of this one.
-    async fn share(&self, key: Key, look: impl Future<Output = Result<bool, Error>>) -> Result<bool, Error> {
+    async fn share(
+        &self,
+        key: Key,
+        look: impl Future<Output = Result<Presence, Error>>,
+    ) -> Result<Presence, Error> {
         let shared = {
-            let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looks = self.looks();
             looks.retain(|_, look| look.began.elapsed() < MOMENT);
             let new = || Arc::new(Look { began: Instant::now(), found: OnceCell::new() });
-            looks.entry(key).or_insert_with(new).clone()
+            looks.entry(key.clone()).or_insert_with(new).clone()
         };
-        shared.found.get_or_try_init(|| look).await.copied()
+        let found = shared.found.get_or_try_init(|| look).await.copied()?;
+        // Somebody is about to bring it.
+        if found != Presence::Whole {
+            self.looks().remove(&key);
+        }
+        Ok(found)
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashMap<Key, Arc<Look>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,15 +79,20 @@ impl Copier {
     }
 
     async fn is_there(&self, job: &Job<'_>, blob: Blob) -> Result<bool, Error> {
+        match self.find(job, &blob).await {
+            Ok(found) => Ok(found == Presence::Whole),
+            Err(error) if is_hidden(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the destination's repository shows of the blob, or has shown a moment ago.
+    pub(crate) async fn find(&self, job: &Job<'_>, blob: &Blob) -> Result<Presence, Error> {
         let Job { destination, destination_repository: here, .. } = job;
         let key = (destination.host().to_owned(), (*here).clone(), blob.digest.clone());
         let look = async {
             let _permit = self.limits.permit(destination.host(), 0).await;
-            match destination.find_blob(here, &blob).await {
-                Ok(found) => Ok(found == Presence::Whole),
-                Err(error) if is_hidden(&error) => Ok(false),
-                Err(error) => Err(error),
-            }
+            destination.find_blob(here, blob).await
         };
         self.looks.share(key, look).await
     }
@@ -94,16 +112,19 @@ mod tests {
         let looks = Looks::default();
         let slow = async {
             tokio::time::sleep(MOMENT / 2).await;
-            Ok(true)
+            Ok(Presence::Whole)
         };
         let (first, second, other) = tokio::join!(
             looks.share(key("a"), slow),
             looks.share(key("a"), async { unreachable!("it is under way") }),
-            looks.share(key("b"), async { Ok(false) })
+            looks.share(key("b"), async { Ok(Presence::Absent) })
         );
         let found = [first, second, other].map(|found| found.expect("an answer"));
-        assert_eq!(found, [true, true, false]);
+        assert_eq!(found, [Presence::Whole, Presence::Whole, Presence::Absent]);
+        let brought = looks.share(key("b"), async { Ok(Presence::Whole) }).await;
+        assert_eq!(brought.expect("looked for again"), Presence::Whole);
         tokio::time::sleep(MOMENT).await;
-        assert!(!looks.share(key("a"), async { Ok(false) }).await.expect("looked for again"));
+        let lost = looks.share(key("a"), async { Ok(Presence::Absent) }).await;
+        assert_eq!(lost.expect("looked for again"), Presence::Absent);
     }
 }

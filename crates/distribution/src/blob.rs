@@ -38,15 +38,28 @@ impl Registry {
         match self.send(&purpose, self.blob_request(Method::HEAD, repository, &blob.digest)).await {
             Ok(exchange) => {
                 let size = exchange.header(CONTENT_LENGTH).and_then(|size| size.parse::<u64>().ok());
-                // Some gateways take the length of an answer without a body for 0.
-                let is_whole = size.is_none_or(|size| size == 0 || size == blob.size);
-                Ok(if is_whole { Presence::Whole } else { Presence::Damaged })
+                match size {
+                    // Some gateways take the length of an answer without a body for 0.
+                    Some(0) if blob.size > 0 => self.begin_of_blob(repository, blob).await,
+                    Some(size) if size != blob.size => Ok(Presence::Damaged),
+                    _ => Ok(Presence::Whole),
+                }
             }
             Err(error) if error.is_absence() => Ok(Presence::Absent),
             // A storage that takes the signature for a GET only has not told; to move the blob again is safe.
             Err(error) if error.answer().is_some_and(|answer| answer.elsewhere.is_some()) => {
                 Ok(Presence::Absent)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the beginning of an answer with the blob shows.
+    async fn begin_of_blob(&self, repository: &Repository, blob: &Blob) -> Result<Presence, Error> {
+        match self.read_blob(repository, blob, 0).await {
+            Ok(_) => Ok(Presence::Whole),
+            Err(error) if error.is_mismatch() => Ok(Presence::Damaged),
+            Err(error) if error.is_absence() => Ok(Presence::Absent),
             Err(error) => Err(error),
         }
     }

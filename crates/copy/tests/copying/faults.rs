@@ -1,6 +1,6 @@
 //! Copies from a real registry into a scripted one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use crate::{copy, copy_with, destination_repository, registry};
 
 /// A destination that takes everything, unless `first` has another answer.
 async fn taking(first: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static) -> Scripted {
-    let taken = Mutex::new(HashSet::new());
+    let taken = Mutex::new(HashMap::new());
     Scripted::start(move |seen| {
         if let Some(reply) = first(seen) {
             return reply;
@@ -25,10 +25,13 @@ async fn taking(first: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static) 
         match seen.method.as_str() {
             "POST" => Reply::new(202).header("Location", "/session?state=1"),
             "PUT" => {
-                taken.lock().expect("whole").insert(digest());
+                taken.lock().expect("whole").insert(digest(), seen.body.len());
                 Reply::new(201)
             }
-            "HEAD" if taken.lock().expect("whole").contains(&name()) => Reply::new(200),
+            "HEAD" => match taken.lock().expect("whole").get(&name()) {
+                Some(size) => Reply::new(200).header("Content-Length", size.to_string()),
+                None => Reply::new(404),
+            },
             _ => Reply::new(404),
         }
     })

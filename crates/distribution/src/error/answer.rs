@@ -145,8 +145,9 @@ fn hint(text: &str) -> Option<Hint> {
 /// `Retry-After` as a wait from `now`, in either of its forms (RFC 9110, 10.2.3).
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What does not fit is long.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(value).ok()?;
     Some(at.duration_since(now).try_into().unwrap_or_default())
@@ -218,6 +219,7 @@ mod tests {
             retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().expect("legal"))]), now)
         };
         assert_eq!(read("120"), Some(Duration::from_secs(120)));
+        assert_eq!(read("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
         assert_eq!(read("Wed, 21 Oct 2015 07:29:30 GMT"), Some(Duration::from_secs(90)));
         assert_eq!(read("Wed, 21 Oct 2015 07:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);

@@ -25,7 +25,7 @@ impl Error {
         let answered = matches!(self.cause, Cause::Status(_));
         let advice = match reason {
             Reason::DestinationUnreachable if self.is_mismatch() => {
-                "The registry's storage is damaged; have what it holds of that digest deleted, then push again."
+                "What the registry holds of that digest is damaged, or a gateway changes what it sends; have it deleted there, then push again."
             }
             Reason::DestinationUnreachable if answered => {
                 "The registry is there and answers otherwise than it should; its own log may say why."
@@ -174,7 +174,7 @@ fn advice(reason: Reason) -> &'static str {
         Reason::SourceUnreachable => "Look whether the source registry is up.",
         Reason::SourceDenied => "Give the syncer a login that may pull there (--registry-auth-file).",
         Reason::SourceCorrupt => {
-            "The source registry's storage is damaged; nothing was tagged. Compile again."
+            "The source registry's storage is damaged, or a gateway changes what it sends; nothing was tagged. Compile again."
         }
         Reason::DestinationUnreachable => {
             "Look whether the registry is up and whether registry_url is right."
