@@ -18,6 +18,7 @@ use domain::fact::Revision;
 use domain::registry::Address;
 use futures_util::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Config, Event};
 use routing::Table;
@@ -41,6 +42,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it is recorded that the cluster is seen.
 const SEEN_EVERY: Duration = Duration::from_secs(10);
+/// How long the API server is waited for before that.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const API_SERVER: &str = "the API server";
 /// Pods that are judged and recorded at once.
 const BATCH: usize = 256;
 /// Times of routes that are remembered.
@@ -123,12 +127,12 @@ impl Auditor {
                     }
                 }
                 Ok(()) = routes.changed() => self.due = Due::All,
-                _ = seen.tick() => self.see().await,
+                _ = seen.tick() => self.see(client).await,
                 () = round => {
                     let began = Instant::now();
                     let table = routes.borrow_and_update().clone();
                     let result = match table {
-                        Some(table) => self.round(&table).await,
+                        Some(table) => self.round(&table, client).await,
                         None => Ok(()),
                     };
                     // A twentieth of the time is enough for a large cluster and many routes.
@@ -200,7 +204,7 @@ impl Auditor {
     }
 
     /// Judges what is due and records what is not recorded yet.
-    async fn round(&mut self, table: &Table) -> Result<(), StoreError> {
+    async fn round(&mut self, table: &Table, client: &Client) -> Result<(), StoreError> {
         let is_first = self.recorded.is_none();
         if is_first {
             let recorded = self.store.recorded_pods().await?;
@@ -228,7 +232,7 @@ impl Auditor {
         }
         if is_first {
             tracing::info!(pods = self.pods.shown().len(), "the pods of the cluster were audited");
-            self.see().await;
+            self.see(client).await;
         }
         Ok(())
     }
@@ -281,9 +285,9 @@ impl Auditor {
     }
 
     /// Records that the cluster is seen, and who keeps creating pods anew.
-    async fn see(&mut self) {
+    async fn see(&mut self, client: &Client) {
         let is_blind = [NAMESPACES, PODS].iter().any(|watch| self.troubles.last(watch));
-        if is_blind || self.recorded.is_none() {
+        if is_blind || self.recorded.is_none() || !self.hears(client).await {
             return;
         }
         self.shared.prune();
@@ -296,6 +300,17 @@ impl Auditor {
         let recreators = found.iter().map(|found| (found.namespace.clone(), found.name(), found.pods as u64));
         let result = self.store.record_audit(recreators.collect()).await;
         self.told(&result);
+    }
+
+    /// Whether the API server answers at all: the watches on one that hangs are silent, as if nothing changed.
+    async fn hears(&mut self, client: &Client) -> bool {
+        match tokio::time::timeout(ANSWERED_WITHIN, client.apiserver_version()).await {
+            // A refusal is an answer.
+            Ok(Ok(_) | Err(kube::Error::Api(_))) => self.troubles.remove(API_SERVER),
+            Ok(Err(error)) => self.troubles.add(API_SERVER, chain(&error)),
+            Err(_) => self.troubles.add(API_SERVER, "it does not answer".to_owned()),
+        }
+        !self.troubles.last(API_SERVER)
     }
 
     /// What the database has said.

@@ -80,7 +80,7 @@ pub async fn run(Args::MakeKeys(args): Args, _shutdown: Shutdown) -> anyhow::Res
     for keys in args.secrets {
         let held = keys.found_or_made(&api, args.database.as_ref()).await?.data.unwrap_or_default();
         for name in keys.names() {
-            let key = held.get(*name).ok_or_else(|| {
+            let key = held.get(*name).filter(|key| !key.0.is_empty()).ok_or_else(|| {
                 UsageError::new(format!("the Secret {} holds no {name}: add it", keys.secret()))
             })?;
             let file = args.into.join(name);

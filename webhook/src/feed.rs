@@ -38,9 +38,14 @@ pub enum FeedError {
 }
 
 impl FeedError {
-    /// Whether what comes next may be another file, whose revisions say nothing about what was read.
+    /// Whether what comes next may be another file, whose revisions say nothing about what was read. Behind an
+    /// api that is away a backup may be restored.
     pub(crate) fn forgets(&self) -> bool {
-        matches!(self, Self::Database(feed::FeedError::Missing(_) | feed::FeedError::Replaced(_)))
+        matches!(
+            self,
+            Self::Database(feed::FeedError::Missing(_) | feed::FeedError::Replaced(_))
+                | Self::Api(RemoteError::Unreachable { .. })
+        )
     }
 }
 

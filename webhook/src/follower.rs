@@ -77,7 +77,7 @@ pub struct Follower {
     condition: Condition,
     /// How far the table in force has seen which database.
     seen: Option<(DatabaseId, Revision)>,
-    /// The file is another one than the table was read from: a restored backup may have the same
+    /// The file may be another one than the table was read from: a restored backup may have the same
     /// revisions with other facts.
     reload: bool,
     told: Option<String>,
@@ -135,7 +135,7 @@ impl Follower {
         }
         let mut next: Option<Table> = self.seen.is_none().then(|| self.empty.clone());
         if self.reload || page.head < after {
-            info!("the database was replaced or restored, reading all routes again");
+            info!("the database may have been replaced or restored, reading all routes again");
             (after, next) = (Revision(0), Some(self.empty.clone()));
             page = feed.page(after).done().await?;
         }

@@ -15,12 +15,7 @@ use crate::ClusterError;
 ///
 /// # Errors
 /// A conflict when somebody else has made it with other values; the API server's refusal or silence.
-pub async fn make<K>(
-    api: &Api<K>,
-    name: &'static str,
-    program: &str,
-    object: &K,
-) -> Result<K, ClusterError>
+pub async fn make<K>(api: &Api<K>, name: &'static str, program: &str, object: &K) -> Result<K, ClusterError>
 where
     K: Clone + Debug + DeserializeOwned + Serialize,
 {

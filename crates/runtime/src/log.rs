@@ -6,8 +6,8 @@ use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
 
-/// A library that logs as an error, at each try, what it also returns: whoever called it tells it once.
-const QUIET: &str = "kube_client::client::builder=off";
+/// Libraries that log as an error, at each try, what they also return: whoever called them tells it once.
+const QUIET: &str = "kube_client::client::builder=off,rustls_platform_verifier=off";
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -76,8 +76,7 @@ impl Found {
             Some(secret) => {
                 let mut secret = secret.clone();
                 secret.data.get_or_insert_default().extend(written);
-                let params =
-                    PostParams { field_manager: Some(PROGRAM.to_owned()), ..PostParams::default() };
+                let params = PostParams { field_manager: Some(PROGRAM.to_owned()), ..PostParams::default() };
                 api.replace(name, &params, &secret).await.map_err(ClusterError::of(name))?;
             }
             None => {
