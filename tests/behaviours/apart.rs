@@ -73,17 +73,20 @@ fn a_webhook_elsewhere_reads_all_routes_again_when_a_backup_was_restored_behind_
         drayage.syncer.terminate().await?;
         drayage.api.terminate().await?;
         let (database, backup) = (drayage.file("drayage.db"), drayage.file("backup.db"));
-        fs::copy(&database, &backup)?;
-        drayage.api.restart().await?;
+        Connection::open(&database)?.execute("VACUUM INTO ?1", [backup.to_string_lossy()])?;
+        drayage.api.restart_there().await?;
         let path = format!("/v1/registries/{}", scene.registry);
         drayage.call(Method::DELETE, &path, &drayage.admin_key, None).await?.expect(200)?;
         let source = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
         runs(drayage, &pod, source).await?;
         drayage.api.terminate().await?;
+        for suffix in ["-wal", "-shm"] {
+            let _absent = fs::remove_file(drayage.file(&format!("drayage.db{suffix}")));
+        }
         fs::rename(&backup, &database)?;
         // As if others had written before the webhook looks again.
         Connection::open(&database)?.execute("UPDATE instance SET revision = revision + 1000", ())?;
-        drayage.api.restart().await?;
+        drayage.api.restart_there().await?;
         runs(drayage, &pod, &routed).await
     });
 }

@@ -65,6 +65,14 @@ impl Service {
         Ok(())
     }
 
+    /// Starts it again where it listened.
+    pub async fn restart_there(&mut self) -> Result<()> {
+        let address = self.address.context("a public listener")?.to_string();
+        let flag = self.flags.iter().position(|flag| flag == "--listen").context("where it listens")?;
+        self.flags[flag + 1] = address;
+        self.restart().await
+    }
+
     /// Everything it has logged, earlier processes included.
     pub fn log(&self) -> String {
         format!("{}{}\n", self.former_log, self.process.log())
