@@ -43,7 +43,7 @@ pub(crate) async fn perform(context: Context, claim: Claim, asked: Instant, shut
     let progress = context.metrics.started(claim.registry);
     let mut tenure = context.leases.hold(claim.lease, asked, progress.clone());
     let outcome = tokio::select! {
-        outcome = tenure.while_held(attempt(&context, &claim, &progress)) => outcome,
+        outcome = tenure.while_held(attempt(&context, &claim, asked, &progress)) => outcome,
         () = out_of_time(&shutdown) => {
             hand_back(&context, &claim).await;
             return;
@@ -60,6 +60,7 @@ pub(crate) async fn perform(context: Context, claim: Claim, asked: Instant, shut
 async fn attempt(
     context: &Context,
     claim: &Claim,
+    asked: Instant,
     progress: &Progress,
 ) -> Result<(Moved, Pullable), Failure> {
     let full = |address: &domain::registry::Address| {
@@ -82,7 +83,7 @@ async fn attempt(
         tag: &claim.tag,
         is_damaged: false,
     };
-    let found = look(context, claim, &job).await?;
+    let found = look(context, claim, asked, &job).await?;
     let job = Job { is_damaged: found.is_there && !found.is_whole, ..job };
     let moved = if found.is_whole {
         Moved::default()
@@ -109,7 +110,7 @@ struct Found {
 
 /// To look is not to move: two questions, with either login, decide that nothing has to, and for what was
 /// asked for before also one for every blob.
-async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, Failure> {
+async fn look(context: &Context, claim: &Claim, asked: Instant, job: &Job<'_>) -> Result<Found, Failure> {
     let (there, readable) = tokio::join!(
         context.copier.look(job),
         proof::look(&context.transport, claim, job.destination_repository)
@@ -124,7 +125,7 @@ async fn look(context: &Context, claim: &Claim, job: &Job<'_>) -> Result<Found, 
         Readable::Yes => (claim.attempt == 1, None),
         Readable::Read(manifest) => (true, Some(manifest)),
     };
-    let is_whole = is_there && (!claim.is_doubted || context.copier.is_whole(job, manifest).await?);
+    let is_whole = is_there && (!claim.is_doubted || context.copier.is_whole(job, asked, manifest).await?);
     Ok(Found { is_there, is_whole, is_proven })
 }
 

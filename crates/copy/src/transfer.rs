@@ -41,7 +41,7 @@ impl Transfer<'_> {
             // What was there a moment ago is there: the manifest is refused otherwise, and then all is looked for.
             let found = match self.cautious || self.job.is_damaged {
                 true => self.find(&blob).await?,
-                false => self.copier.find(self.job, &blob).await.map_err(at_destination)?,
+                false => self.copier.find(self.job, None, &blob).await.map_err(at_destination)?,
             };
             match found {
                 Presence::Whole => return Ok(self.present(&blob)),

@@ -32,15 +32,19 @@ struct Look {
 }
 
 impl Looks {
-    /// What came of the look under way, of the last one a moment ago, or of this one.
+    /// What came of the look under way, of the last one a moment ago if it was not before `since`, or of this one.
     async fn share(
         &self,
         key: Key,
+        since: Option<Instant>,
         look: impl Future<Output = Result<Presence, Error>>,
     ) -> Result<Presence, Error> {
         let shared = {
             let mut looks = self.looks();
             looks.retain(|_, look| look.began.elapsed() < MOMENT);
+            if looks.get(&key).is_some_and(|look| since.is_some_and(|since| look.began < since)) {
+                looks.remove(&key);
+            }
             let new = || Arc::new(Look { began: Instant::now(), found: OnceCell::new() });
             looks.entry(key.clone()).or_insert_with(new).clone()
         };
@@ -58,12 +62,17 @@ impl Looks {
 }
 
 impl Copier {
-    /// Whether everything that the image names lies in the destination's repository. `root` is its own
-    /// manifest, where that was just read there.
+    /// Whether everything that the image names lies in the destination's repository, by what that shows from
+    /// `since` on. `root` is its own manifest, where that was just read there.
     ///
     /// # Errors
     /// The typed reason, and a message for an administrator.
-    pub async fn is_whole(&self, job: &Job<'_>, root: Option<Manifest>) -> Result<bool, Failure> {
+    pub async fn is_whole(
+        &self,
+        job: &Job<'_>,
+        since: Instant,
+        root: Option<Manifest>,
+    ) -> Result<bool, Failure> {
         let there = Plan::read(job.destination, job.destination_repository, job.digest, root).await;
         let plan = match there {
             Ok(plan) => plan,
@@ -71,30 +80,35 @@ impl Copier {
             Err(unplanned) => return Err(unplanned.failure(Side::Destination)),
         };
         stream::iter(plan.blobs)
-            .map(|blob| self.is_there(job, blob))
+            .map(|blob| self.is_there(job, since, blob))
             .buffer_unordered(BLOBS_AT_ONCE)
             .try_all(std::future::ready)
             .await
             .map_err(|error| error.failure(Side::Destination))
     }
 
-    async fn is_there(&self, job: &Job<'_>, blob: Blob) -> Result<bool, Error> {
-        match self.find(job, &blob).await {
+    async fn is_there(&self, job: &Job<'_>, since: Instant, blob: Blob) -> Result<bool, Error> {
+        match self.find(job, Some(since), &blob).await {
             Ok(found) => Ok(found == Presence::Whole),
             Err(error) if is_hidden(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// What the destination's repository shows of the blob, or has shown a moment ago.
-    pub(crate) async fn find(&self, job: &Job<'_>, blob: &Blob) -> Result<Presence, Error> {
+    /// What the destination's repository shows of the blob, or has shown a moment ago and not before `since`.
+    pub(crate) async fn find(
+        &self,
+        job: &Job<'_>,
+        since: Option<Instant>,
+        blob: &Blob,
+    ) -> Result<Presence, Error> {
         let Job { destination, destination_repository: here, .. } = job;
         let key = (destination.host().to_owned(), (*here).clone(), blob.digest.clone());
         let look = async {
             let _permit = self.limits.permit(destination.host(), 0).await;
             destination.find_blob(here, blob).await
         };
-        self.looks.share(key, look).await
+        self.looks.share(key, since, look).await
     }
 }
 
@@ -115,16 +129,19 @@ mod tests {
             Ok(Presence::Whole)
         };
         let (first, second, other) = tokio::join!(
-            looks.share(key("a"), slow),
-            looks.share(key("a"), async { unreachable!("it is under way") }),
-            looks.share(key("b"), async { Ok(Presence::Absent) })
+            looks.share(key("a"), None, slow),
+            looks.share(key("a"), None, async { unreachable!("it is under way") }),
+            looks.share(key("b"), None, async { Ok(Presence::Absent) })
         );
         let found = [first, second, other].map(|found| found.expect("an answer"));
         assert_eq!(found, [Presence::Whole, Presence::Whole, Presence::Absent]);
-        let brought = looks.share(key("b"), async { Ok(Presence::Whole) }).await;
+        let brought = looks.share(key("b"), None, async { Ok(Presence::Whole) }).await;
         assert_eq!(brought.expect("looked for again"), Presence::Whole);
+        tokio::time::advance(MOMENT / 4).await;
+        let doubted = looks.share(key("b"), Some(Instant::now()), async { Ok(Presence::Damaged) }).await;
+        assert_eq!(doubted.expect("looked for again"), Presence::Damaged);
         tokio::time::sleep(MOMENT).await;
-        let lost = looks.share(key("a"), async { Ok(Presence::Absent) }).await;
+        let lost = looks.share(key("a"), None, async { Ok(Presence::Absent) }).await;
         assert_eq!(lost.expect("looked for again"), Presence::Absent);
     }
 }
