@@ -286,7 +286,7 @@ impl Auditor {
 
     /// Records that the cluster is seen, and who keeps creating pods anew.
     async fn see(&mut self, client: &Client) {
-        let is_blind = [NAMESPACES, PODS].iter().any(|watch| self.troubles.last(watch));
+        let is_blind = [NAMESPACES, PODS].iter().any(|watch| self.troubles.has(watch));
         if is_blind || self.recorded.is_none() || !self.hears(client).await {
             return;
         }
@@ -310,7 +310,7 @@ impl Auditor {
             Ok(Err(error)) => self.troubles.add(API_SERVER, chain(&error)),
             Err(_) => self.troubles.add(API_SERVER, "it does not answer".to_owned()),
         }
-        !self.troubles.last(API_SERVER)
+        !self.troubles.has(API_SERVER)
     }
 
     /// What the database has said.

@@ -40,7 +40,7 @@ impl Troubles {
     }
 
     /// Whether there is one with this subject.
-    pub(crate) fn last(&self, subject: &str) -> bool {
+    pub(crate) fn has(&self, subject: &str) -> bool {
         self.lasting.contains_key(subject)
     }
 
