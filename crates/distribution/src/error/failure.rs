@@ -193,7 +193,7 @@ fn advice(reason: Reason) -> &'static str {
             "The registry withholds the image until its scan is over or its policy is met."
         }
         Reason::RateLimited => {
-            "The registry asks for fewer requests; every try waits for as long as it asks."
+            "The registry asks for fewer requests; every try waits for as long as it asks, five minutes at most."
         }
         Reason::StorageFull => "Make room in the registry, or raise its quota.",
         Reason::Certificate => {
